@@ -1,0 +1,65 @@
+# Two commands do everything on a fresh machine: make run, make test. The rest is for those who work on Flasky.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test slow kill bench check lint types requirements python-is-new-enough port-is-free
+
+run: $(VENV)/.server .env port-is-free
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@$(BIN)/python manage.py runserver --noreload 127.0.0.1:$(PORT)
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+# Real mail servers, a real browser, every row of the table of faults. make slow ARGS=tests/e2e runs a part.
+slow: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m slow --ignore=tests/faults/test_kill.py $(ARGS)
+
+KILLS ?= 200
+kill: $(VENV)/.dev
+	@KILLS=$(KILLS) $(BIN)/python -m pytest -m slow tests/faults/test_kill.py -n 2 -rP $(ARGS)
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks.compare
+
+# All that CI runs.
+check:
+	@.ci/run
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@DEBUG=true $(BIN)/mypy
+
+# One pip run per set of packages; the stamp is older than the list when the list has changed.
+$(VENV)/.server: requirements-server.txt | $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt | $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@ $(VENV)/.server
+
+$(VENV): | python-is-new-enough
+	@$(PYTHON) -m venv $@
+
+.env:
+	@umask 077 && key=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
+		sed "s/^SECRET_KEY=.*/SECRET_KEY=$$key/" .env.example > $@
+
+python-is-new-enough:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else 1)' 2>/dev/null || \
+		{ echo "Flasky needs Python 3.11 or newer, and '$(PYTHON)' is not: make run PYTHON=python3.12" >&2; exit 1; }
+
+port-is-free: $(VENV)/.server
+	@$(BIN)/python -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1])))' $(PORT) 2>/dev/null || \
+		{ echo "Port $(PORT) is not free: stop what uses it, or make run PORT=8001" >&2; exit 1; }
+
+requirements:
+	@for name in requirements requirements-server requirements-dev benchmarks/requirements; do \
+		uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+			--custom-compile-command "make requirements" $$name.in -o $$name.txt; done

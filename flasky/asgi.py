@@ -1,0 +1,12 @@
+"""The door for ASGI servers. A process that comes in here also delivers: see notify.dispatch."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
+application = get_asgi_application()
+
+from notify import dispatch  # noqa: E402  (needs the apps, which the line above loads)
+
+dispatch.serve()

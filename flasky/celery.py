@@ -1,0 +1,14 @@
+"""Celery, for NOTIFY_DISPATCH=celery: `celery -A flasky worker` on any machine, `celery -A flasky beat` on one."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
+app = Celery("flasky")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+app.conf.beat_schedule = {
+    # Retries, leases and digests come due without a wake-up; a task that was not picked up is not worth keeping.
+    "deliver": {"task": "notify.tasks.deliver", "schedule": 5.0, "options": {"expires": 5}}
+}

@@ -1,0 +1,222 @@
+"""Settings: the only reader of the environment. Every variable stands in .env.example with its default."""
+
+import inspect
+from email.utils import parseaddr
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import django
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from flasky import environment as env
+from notify.smtp import providers
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+env.load(BASE_DIR / ".env")
+
+# --- The site ---------------------------------------------------------------------------------------------------
+
+DEBUG = env.flag("DEBUG", False)
+INSECURE_KEY = "django-insecure-for-development-only"
+SECRET_KEY = env.text("SECRET_KEY", INSECURE_KEY)
+if SECRET_KEY == INSECURE_KEY and not DEBUG:
+    raise ImproperlyConfigured("SECRET_KEY is not set. `make run` writes a fresh one into .env; or set DEBUG=true")
+
+FLASKY_URL = env.url("FLASKY_URL", "http://127.0.0.1:8000")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or list(
+    dict.fromkeys(["localhost", "127.0.0.1", "[::1]", urlsplit(FLASKY_URL).hostname or "localhost"])
+)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "notify",
+]
+MIDDLEWARE = [
+    "flasky.middleware.read_forms_as_utf8",
+    "django.middleware.security.SecurityMiddleware",
+    *(["whitenoise.middleware.WhiteNoiseMiddleware"] if find_spec("whitenoise") else []),
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "flasky.urls"
+WSGI_APPLICATION = "flasky.wsgi.application"
+ASGI_APPLICATION = "flasky.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns where it is missing
+WHITENOISE_USE_FINDERS = True  # the admin's files are served without a collectstatic step
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# Cookies and redirects insist on https where the site's own address does.
+SECURE = not DEBUG and FLASKY_URL.startswith("https://")
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SECURE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
+# Health is asked by machines inside the network, without TLS.
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]
+X_FRAME_OPTIONS = "DENY"
+
+# --- Database ---------------------------------------------------------------------------------------------------
+
+DATABASES = {"default": env.database("DATABASE_URL", "sqlite:///var/db.sqlite3")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+_database = DATABASES["default"]
+_options: dict[str, object] = dict(_database.get("OPTIONS") or {})  # type: ignore[call-overload]
+if str(_database["ENGINE"]).endswith("sqlite3"):
+    if _database["NAME"] != ":memory:":
+        _database["NAME"] = str(BASE_DIR / str(_database["NAME"]))
+        Path(str(_database["NAME"])).parent.mkdir(parents=True, exist_ok=True)
+    # IMMEDIATE: a transaction that will write waits for its turn at the start instead of failing in the middle.
+    # FULL: what was committed survives a power cut; delivery relaxes this for its own settles.
+    _database["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        **_options,
+    }
+else:
+    _database["CONN_MAX_AGE"] = 60
+    _database["CONN_HEALTH_CHECKS"] = True
+
+# --- Language and time ------------------------------------------------------------------------------------------
+
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", [code for code, _ in LANGUAGES])
+USE_I18N = True
+TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
+USE_TZ = True
+
+# --- Mail -------------------------------------------------------------------------------------------------------
+
+MAIL_USERNAME = env.text("MAIL_USERNAME")
+MAIL_PASSWORD = env.text("MAIL_PASSWORD")
+MAIL_SERVICE = env.choice("MAIL_SERVICE", "", ["", *providers.names()], fold=True)
+_route = providers.route(
+    service=MAIL_SERVICE,
+    username=MAIL_USERNAME,
+    server=env.text("MAIL_SERVER"),
+    port=env.number("MAIL_PORT", 0, 1, 65535) if env.text("MAIL_PORT") else None,
+    use_tls=env.flag("MAIL_USE_TLS", False) if env.text("MAIL_USE_TLS") else None,
+    use_ssl=env.flag("MAIL_USE_SSL", False) if env.text("MAIL_USE_SSL") else None,
+)
+MAIL_TIMEOUT = env.number("MAIL_TIMEOUT", 30, 1, 3600)
+
+FLASKY_ADMIN = env.addresses("FLASKY_ADMIN")
+FLASKY_MAIL_SUBJECT_PREFIX = env.text("FLASKY_MAIL_SUBJECT_PREFIX", "[Flasky]")
+FLASKY_MAIL_SENDER = env.address(
+    "FLASKY_MAIL_SENDER",
+    f"Flasky Admin <{MAIL_USERNAME}>"
+    if _route.sender_is_login and MAIL_USERNAME
+    else "Flasky Admin <flasky@example.com>",
+)
+DEFAULT_FROM_EMAIL = FLASKY_MAIL_SENDER
+SERVER_EMAIL = parseaddr(FLASKY_MAIL_SENDER)[1]
+EMAIL_SUBJECT_PREFIX = f"{FLASKY_MAIL_SUBJECT_PREFIX} "
+ADMINS = FLASKY_ADMIN if django.VERSION >= (6, 0) else [(address, address) for address in FLASKY_ADMIN]
+
+_smtp = {
+    "host": _route.host,
+    "port": _route.port,
+    "username": MAIL_USERNAME,
+    "password": MAIL_PASSWORD,
+    "use_tls": _route.use_tls,
+    "use_ssl": _route.use_ssl,
+    "timeout": MAIL_TIMEOUT,
+}
+_ours = {"proxy": env.proxy(_route.host), "local_hostname": env.text("MAIL_EHLO")}
+MAIL_BACKEND = env.text("MAIL_BACKEND", "smtp")
+if MAIL_BACKEND == "notify.outbox.EmailBackend":
+    raise ImproperlyConfigured(f"MAIL_BACKEND={MAIL_BACKEND!r} is the outbox: name the backend it hands mail to")
+NOTIFY_TRANSPORT: dict[str, Any]
+if MAIL_BACKEND == "smtp":
+    NOTIFY_TRANSPORT = {"BACKEND": "notify.smtp.backend.EmailBackend", "OPTIONS": {**_smtp, **_ours}}
+elif MAIL_BACKEND == "console":
+    NOTIFY_TRANSPORT = {"BACKEND": "django.core.mail.backends.console.EmailBackend", "OPTIONS": {}}
+elif MAIL_BACKEND == "file":
+    NOTIFY_TRANSPORT = {
+        "BACKEND": "django.core.mail.backends.filebased.EmailBackend",
+        "OPTIONS": {"file_path": str(VAR_DIR / "mail")},
+    }
+else:
+    try:
+        _parameters = inspect.signature(import_string(MAIL_BACKEND).__init__).parameters
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"MAIL_BACKEND={MAIL_BACKEND!r} is not smtp, console, file or an importable class: {error}"
+        ) from error
+    NOTIFY_TRANSPORT = {
+        "BACKEND": MAIL_BACKEND,
+        "OPTIONS": {name: value for name, value in (_smtp | _ours).items() if name in _parameters},
+    }
+
+# What Django code sends with is the outbox; what delivery sends with is the transport.
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "notify.outbox.EmailBackend"}, "transport": NOTIFY_TRANSPORT}
+else:
+    EMAIL_BACKEND = "notify.outbox.EmailBackend"
+    EMAIL_HOST, EMAIL_PORT = _route.host, _route.port
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = MAIL_USERNAME, MAIL_PASSWORD
+    EMAIL_USE_TLS = _route.use_tls and not _route.use_ssl  # both on is said by a check, not by a traceback
+    EMAIL_USE_SSL = _route.use_ssl
+    EMAIL_TIMEOUT = MAIL_TIMEOUT
+    EMAIL_FILE_PATH = str(VAR_DIR / "mail")
+
+# --- Notification -----------------------------------------------------------------------------------------------
+
+NOTIFY_DISPATCH = env.choice("NOTIFY_DISPATCH", "thread", ["thread", "worker", "celery"])
+NOTIFY_CONNECTIONS = env.number("NOTIFY_CONNECTIONS", 1, 1, 256)
+NOTIFY_BURST = env.number("NOTIFY_BURST", 5, 1)
+NOTIFY_INTERVAL = env.number("NOTIFY_INTERVAL", 300)
+NOTIFY_KEEP_DAYS = env.number("NOTIFY_KEEP_DAYS", 90)
+# A broker that refuses or stays silent costs whoever wakes delivery a second at most; the row is kept anyway.
+NOTIFY_CELERY_APP = "flasky.celery.app"
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")
+CELERY_BROKER_CONNECTION_TIMEOUT = 1
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 0}
+CELERY_TASK_IGNORE_RESULT = True
+NOTIFY_RATE_LIMIT = env.number("NOTIFY_RATE_LIMIT", 0)
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"notify": {"handlers": ["stderr"], "level": "INFO"}},
+}

@@ -1,0 +1,10 @@
+"""Addresses of the site."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [path("admin/", admin.site.urls), path("", include("notify.urls"))]
+
+handler400 = "notify.views.bad_request"
+handler404 = "notify.views.not_found"
+handler500 = "notify.views.server_error"

@@ -1,0 +1,12 @@
+"""The door for WSGI servers (gunicorn, runserver). A process that comes in here also delivers: see notify.dispatch."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
+application = get_wsgi_application()
+
+from notify import dispatch  # noqa: E402  (needs the apps, which the line above loads)
+
+dispatch.serve()

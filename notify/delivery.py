@@ -1,0 +1,246 @@
+"""Claims due messages, sends each, and settles each right after the relay's answer. Never a transaction across SMTP."""
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+
+from notify import breaker, claims, retry, transport
+from notify.claims import Claimed
+from notify.models import Attempt
+from notify.session import Session
+from notify.smtp import diagnosis
+from notify.smtp.failure import PREPARE, Failure, from_exception, scrub
+
+logger = logging.getLogger(__name__)
+
+BATCH = 50  # messages claimed in one statement, of all connections together; their bodies are what memory holds
+SMALLEST_BATCH = 10
+NOTE_SUCCESS_EVERY = 1.0  # seconds
+DATABASE_BACKOFF = (0.1, 0.5, 1, 2, 5, 10)  # seconds between tries of a database that does not answer
+LAST_WORD_SECONDS = 30  # how long a stopping worker goes on trying to write an outcome down
+# Where a reply speaks of one message, the relay itself having taken connection, login and sender.
+ABOUT_THE_MESSAGE = ("recipient", "data", "end")
+
+Progress = Callable[[], None]  # called after every message that was tried
+
+
+@dataclass
+class Tally:
+    """What became of the messages that were tried."""
+
+    sent: int = 0
+    retry: int = 0
+    failed: int = 0
+
+    def add(self, other: "Tally") -> None:
+        self.sent += other.sent
+        self.retry += other.retry
+        self.failed += other.failed
+
+
+class Worker:
+    """One connection to the relay and one to the database. Used by one thread."""
+
+    def __init__(self, stop: threading.Event, progress: Progress | None = None, *, connections: int = 1) -> None:
+        self.tally = Tally()
+        self._batch = max(BATCH // connections, SMALLEST_BATCH)
+        self._noted_at = -NOTE_SUCCESS_EVERY
+        self._stop = stop
+        self._progress = progress
+        self._session = Session()
+        self._provider = transport.provider()
+        self._tuned: object = None
+
+    def drain(self) -> None:
+        """Send until nothing is due, the relay is unusable, or `stop` is set. Raises DatabaseError."""
+        self._relax_durability()
+        while not self._stop.is_set():
+            permit = breaker.admit()
+            if permit is None:
+                return
+            batch = claims.claim(1 if permit.probe else self._batch)
+            if not batch:
+                return
+            if not self._send_batch(batch, permit):
+                return
+
+    def rest(self) -> None:
+        self._session.rest()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _send_batch(self, batch: list[Claimed], permit: breaker.Permit) -> bool:
+        """Send a claimed batch; False when the relay turned out unusable. What was not begun is given back."""
+        sent_before, lease_ends = self.tally.sent, time.monotonic() + claims.lease_seconds()
+        usable = True
+        remaining = batch
+        while remaining and usable and not self._stop.is_set():
+            if time.monotonic() + settings.MAIL_TIMEOUT > lease_ends:
+                break  # the next attempt might outlive the lease: give back, and claim anew
+            message, remaining = remaining[0], remaining[1:]
+            usable = self._send_one(message, permit)
+            if self._progress:
+                self._progress()
+        claims.release(remaining)
+        if self.tally.sent > sent_before:
+            self._note_success(permit)
+        return usable
+
+    def _note_success(self, permit: breaker.Permit) -> None:
+        """A probe's success opens the relay; any other is worth a note now and then."""
+        if permit.probe or time.monotonic() - self._noted_at >= NOTE_SUCCESS_EVERY:
+            breaker.report_success(permit)
+            self._noted_at = time.monotonic()
+
+    def _send_one(self, message: Claimed, permit: breaker.Permit) -> bool:
+        """Send and settle one message; False when it is the relay that failed."""
+        started = time.monotonic()
+        try:
+            reply = self._session.send(message)
+        except Exception as error:  # noqa: BLE001  (a poison message may raise anything, and must not stop the queue)
+            seconds = time.monotonic() - started
+            return self._settle_failure(message, _facts(error), seconds, permit)
+        self._insist(lambda: claims.mark_sent(message, reply=reply), message)
+        self.tally.sent += 1
+        return True
+
+    def _settle_failure(self, message: Claimed, failure: Failure, seconds: float, permit: breaker.Permit) -> bool:
+        known = diagnosis.diagnose(failure, provider=self._provider)
+        poisonings = 0
+        if failure.phase == PREPARE:
+            poisonings = Attempt.objects.filter(message=message.id, phase=PREPARE).count()
+        decision = retry.decide(
+            failure,
+            known,
+            attempts=message.attempts,
+            relay_failures=permit.failures,
+            poisonings=poisonings,
+            expired=message.expired,
+        )
+        self._insist(lambda: _write_failure(message, failure, decision, known, seconds, permit), message)
+        logger.info("message %s: %s in phase %s: %s", message.id, decision.kind.value, failure.phase, failure.words)
+        if failure.code and failure.phase in ABOUT_THE_MESSAGE and not decision.blames_relay:
+            breaker.report_answer(permit)
+        if decision.kind is retry.Kind.FAIL:
+            self.tally.failed += 1
+        else:
+            self.tally.retry += 1
+        return not decision.blames_relay
+
+    def _insist(self, settle: Callable[[], bool], message: Claimed) -> None:
+        """Write an outcome down before anything else is sent, however long the database is away."""
+        deadline, tries = None, 0
+        while True:
+            try:
+                if not settle():
+                    logger.warning("message %s was no longer ours when its outcome was known", message.id)
+                return
+            except (OperationalError, InterfaceError) as error:
+                if self._stop.is_set():
+                    deadline = deadline or time.monotonic() + LAST_WORD_SECONDS
+                    if time.monotonic() > deadline:
+                        logger.critical("the outcome of message %s could not be written down: %s", message.id, error)
+                        raise
+                logger.error("the database does not take an outcome, sending waits: %s", error)
+                connection.close()
+                time.sleep(DATABASE_BACKOFF[min(tries, len(DATABASE_BACKOFF) - 1)])
+                tries += 1
+
+    def _relax_durability(self) -> None:
+        """Let settles return before they are on the disk.
+
+        A "sent" that a power cut takes back is a duplicate with the same Message-ID, never a loss.
+        """
+        connection.ensure_connection()
+        if self._tuned is connection.connection:
+            return
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("SET synchronous_commit TO off")
+            elif connection.vendor == "sqlite":
+                cursor.execute("PRAGMA synchronous=NORMAL")
+        self._tuned = connection.connection
+
+
+def deliver_due(
+    *, connections: int = 1, stop: threading.Event | None = None, progress: Progress | None = None
+) -> Tally:
+    """Deliver what is due over so many connections and end. Raises DatabaseError where the database fails."""
+    stop = stop or threading.Event()
+    breaker.notice_configuration()
+    claims.pull_in()
+    workers = [Worker(stop, progress, connections=connections) for _ in range(connections)]
+    errors: list[DatabaseError] = []
+
+    def run(worker: Worker) -> None:
+        try:
+            worker.drain()
+        except DatabaseError as error:
+            errors.append(error)
+        finally:
+            worker.close()
+            connection.close()  # this thread's own
+
+    threads = [threading.Thread(target=run, args=[worker], name="deliver") for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    total = Tally()
+    for worker in workers:
+        total.add(worker.tally)
+    return total
+
+
+def _facts(error: Exception) -> Failure:
+    secrets = transport.secrets()
+    failure = from_exception(error, secrets=secrets)
+    if failure.phase == PREPARE:
+        logger.error("a message could not be prepared", exc_info=error)
+        last_line = traceback.format_exception_only(error)[-1].strip()
+        return Failure(phase=PREPARE, text=scrub(last_line, secrets)[:2000])
+    return failure
+
+
+def _write_failure(
+    message: Claimed,
+    failure: Failure,
+    decision: retry.Decision,
+    known: diagnosis.Diagnosis | None,
+    seconds: float,
+    permit: breaker.Permit,
+) -> bool:
+    cause = known.id if known else ""
+    settled = {"reply": failure.words, "diagnosis": cause}
+    with transaction.atomic():
+        worth_noting = True
+        match decision.kind:
+            case retry.Kind.RETRY:
+                ours = claims.mark_retry(message, delay=decision.delay, uncertain=decision.uncertain, **settled)
+            case retry.Kind.FAIL:
+                ours = claims.mark_failed(message, uncertain=decision.uncertain, **settled)
+            case _:
+                ours = claims.mark_held_back(message, **settled)
+                # Days of probes would be thousands of rows that say the same.
+                worth_noting = breaker.report_failure(permit, decision, reason=failure.words, diagnosis=cause)
+        if ours and worth_noting:
+            Attempt.objects.create(
+                message_id=message.id,
+                seconds=round(seconds, 3),
+                phase=failure.phase,
+                code=failure.code,
+                enhanced=failure.enhanced,
+                text=failure.text,
+                diagnosis=cause,
+                decision=Attempt.Decision(decision.kind.value),
+            )
+    return ours

@@ -1,0 +1,66 @@
+"""manage.py deliver: sends what is due and ends, or goes on sending until it is told to stop."""
+
+import itertools
+import signal
+import sys
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from notify import delivery, dispatch
+from notify.digest import Sweep
+from notify.models import Message, Relay
+
+BAR = 30  # characters
+
+
+class Command(BaseCommand):
+    help = (
+        "Deliver the messages that are due, and end. With --watch: until SIGTERM, which finishes the message in hand."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--watch", action="store_true", help="go on until SIGTERM or Ctrl-C")
+        parser.add_argument(
+            "--connections", type=int, metavar="N", help="connections to the relay at a time (NOTIFY_CONNECTIONS)"
+        )
+
+    def handle(self, *args: Any, watch: bool, connections: int | None, **options: Any) -> None:
+        connections = settings.NOTIFY_CONNECTIONS if connections is None else connections
+        if not 1 <= connections <= 256:
+            raise CommandError("--connections is a number from 1 to 256", returncode=2)
+        dispatch.stand_aside()
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        if watch:
+            self.stderr.write(f"delivering over {connections} connection(s); SIGTERM or Ctrl-C ends it")
+            dispatch.watch(connections=connections, stop=stop)
+            return
+        try:
+            Sweep().run()
+            tally = delivery.deliver_due(connections=connections, stop=stop, progress=self._progress())
+        except DatabaseError as error:
+            raise CommandError(f"The database does not answer: {error}. Nothing is lost; try again.") from error
+        if (relay := Relay.current()).state != Relay.State.OPEN:
+            self.stderr.write(f"The relay is {relay.state}: {relay.reason}")
+        waiting = Message.objects.unfinished().count()
+        self.stdout.write(f"sent {tally.sent}, retry {tally.retry}, failed {tally.failed}, waiting {waiting}")
+
+    def _progress(self) -> delivery.Progress | None:
+        """A bar on a terminal, nothing elsewhere."""
+        if not sys.stderr.isatty():
+            return None
+        total, count = max(Message.objects.due().count(), 1), itertools.count(1)
+
+        def show() -> None:
+            done = next(count)
+            filled = min(BAR, BAR * done // total)
+            self.stderr.write(f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done}/{total}", ending="")
+            if done >= total:
+                self.stderr.write("")
+
+        return show

@@ -1,0 +1,109 @@
+"""manage.py outbox: what waits, why, and what an operator can do about it."""
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from notify import breaker, operations
+from notify.models import Message
+
+
+class Command(BaseCommand):
+    help = "Show the outbox, and retry, cancel, pause, resume or purge it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(
+            dest="action", required=True, metavar="status|retry|cancel|resend|pause|resume|purge"
+        )
+        self._action(actions, "status", "counts by state, the oldest due message, the relay and why")
+        for name, does, done in (
+            ("retry", "send again what failed or waits", "retried"),
+            ("cancel", "never send what waits", "cancelled"),
+        ):
+            action = self._action(actions, name, does)
+            action.add_argument("ids", nargs="*", type=int, metavar="ID", help="messages, by the admin's number")
+            action.add_argument("--all", action="store_true", help=f"every message that can be {done}")
+            action.add_argument("--recipient", help="only messages to this address")
+            action.add_argument("--diagnosis", help="only messages with this diagnosis")
+            action.add_argument("--contains", metavar="TEXT", help="only messages whose last reply contains this")
+        resend = self._action(actions, "resend", "send a sent or failed message again, as a new message")
+        resend.add_argument("ids", nargs="+", type=int, metavar="ID")
+        pause = self._action(actions, "pause", "send nothing until `outbox resume`")
+        pause.add_argument("--reason", default="paused by an operator")
+        self._action(actions, "resume", "send again, and try a held relay now")
+        purge = self._action(actions, "purge", "remove finished messages and told events after NOTIFY_KEEP_DAYS")
+        purge.add_argument("--days", type=int, metavar="N", help="in place of NOTIFY_KEEP_DAYS")
+        purge.add_argument("--visitors", action="store_true", help="remove visitors of that age too")
+
+    def _action(self, actions: Any, name: str, does: str) -> ArgumentParser:
+        action: ArgumentParser = actions.add_parser(name, help=does)
+        action.add_argument("--json", action="store_true", help="answer in JSON")
+        return action
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        try:
+            answer = getattr(self, f"_{action}")(**options)
+        except DatabaseError as error:
+            raise CommandError(f"The database does not answer: {error}") from error
+        if options["json"]:
+            self.stdout.write(json.dumps(answer, default=str, ensure_ascii=False))
+        elif action == "status":
+            self.stdout.write("\n".join(operations.status_lines(answer)))
+        else:
+            self.stdout.write(", ".join(f"{name} {value}" for name, value in answer.items()))
+
+    def _status(self, **options: Any) -> dict[str, Any]:
+        return operations.status()
+
+    def _retry(self, **options: Any) -> dict[str, Any]:
+        chosen = self._chosen(Message.objects.retriable(), **options)
+        return {"retried": operations.retry(chosen)}
+
+    def _cancel(self, **options: Any) -> dict[str, Any]:
+        chosen = self._chosen(Message.objects.cancellable(), **options)
+        return {"cancelled": operations.cancel(chosen)}
+
+    def _resend(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
+        return {"resent": operations.resend(Message.objects.filter(pk__in=ids))}
+
+    def _pause(self, reason: str, **options: Any) -> dict[str, Any]:
+        breaker.pause(reason)
+        return {"relay": "paused"}
+
+    def _resume(self, **options: Any) -> dict[str, Any]:
+        breaker.resume()
+        return {"relay": "open"}
+
+    def _purge(self, days: int | None, visitors: bool, **options: Any) -> dict[str, Any]:
+        days = settings.NOTIFY_KEEP_DAYS if days is None else days
+        if days < 0:
+            raise CommandError("--days is a whole number from 0", returncode=2)
+        return operations.purge(days=days, visitors=visitors)
+
+    def _chosen(
+        self,
+        messages: Any,
+        *,
+        ids: Sequence[int],
+        all: bool,
+        recipient: str | None,
+        diagnosis: str | None,
+        contains: str | None,
+        **options: Any,
+    ) -> Any:
+        if not (ids or all or recipient or diagnosis or contains):
+            raise CommandError("Which messages? Give their numbers, a filter, or --all.", returncode=2)
+        if ids:
+            messages = messages.filter(pk__in=ids)
+        if recipient:
+            messages = messages.filter(recipient__iexact=recipient)
+        if diagnosis:
+            messages = messages.filter(diagnosis=diagnosis)
+        if contains:
+            messages = messages.filter(reply__icontains=contains)
+        return messages

@@ -1,0 +1,78 @@
+"""manage.py sendtestmail: does mail work, and if not, where does it stop and what is to be done?"""
+
+import json
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.validators import validate_email
+from django.db import DatabaseError
+
+from notify import dispatch
+from notify.smtp import providers
+from notify.trial import Report, Stage, Trial
+
+WAIT_BEYOND_TIMEOUT = 15  # seconds, with --via outbox
+
+
+class Command(BaseCommand):
+    help = "Send a test mail to the addresses, or to FLASKY_ADMIN, and say at each stage what happened."
+    requires_system_checks: list[str] = []  # what is wrong with the configuration is said as a stage
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help="default: FLASKY_ADMIN")
+        parser.add_argument("--check", action="store_true", help="stop before DATA: nothing is sent")
+        parser.add_argument(
+            "--via", choices=["direct", "outbox"], default="direct", help="outbox: through whoever delivers here"
+        )
+        parser.add_argument("--json", action="store_true", help="the same facts as JSON")
+        parser.add_argument("--list-services", action="store_true", help="the presets that MAIL_SERVICE knows")
+
+    def handle(
+        self, *args: Any, addresses: list[str], check: bool, via: str, json: bool, list_services: bool, **options: Any
+    ) -> None:
+        if list_services:
+            self.stdout.write("\n".join(providers.lines()))
+            return
+        if check and via == "outbox":
+            raise CommandError("--check sends nothing, so nothing can go through the outbox: choose one", returncode=2)
+        trial = Trial(self._recipients(addresses), self._silence if json else self._tell)
+        if via == "direct":
+            report = trial.direct(check_only=check)
+        else:
+            dispatch.stand_aside()
+            try:
+                report = trial.via_outbox(settings.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
+            except DatabaseError as error:
+                raise CommandError(f"The outbox cannot be written: {error}. Run: manage.py migrate") from error
+        self._conclude(report, as_json=json)
+
+    def _recipients(self, addresses: list[str]) -> list[str]:
+        recipients = addresses or settings.FLASKY_ADMIN
+        if not recipients:
+            raise CommandError("No recipient: give an address, or set FLASKY_ADMIN", returncode=2)
+        for address in recipients:
+            try:
+                validate_email(address)
+            except ValidationError:
+                raise CommandError(f"{address!r} is not an email address", returncode=2) from None
+        return list(recipients)
+
+    def _tell(self, stage: Stage) -> None:
+        style = {"PASS": self.style.SUCCESS, "WARN": self.style.WARNING, "FAIL": self.style.ERROR}.get(stage.status)
+        self.stdout.write(style(str(stage)) if style else str(stage))
+        self.stdout.flush()
+
+    def _silence(self, stage: Stage) -> None:
+        """The whole is printed at the end."""
+
+    def _conclude(self, report: Report, *, as_json: bool) -> None:
+        if as_json:
+            self.stdout.write(json.dumps(report.as_json(), ensure_ascii=False))
+        else:
+            for name, words in (("server said", report.words), ("cause", report.cause), ("fix", report.fix)):
+                if words and report.exit_code:
+                    self.stdout.write(f"{name}: {words}")
+        if report.exit_code:
+            raise SystemExit(report.exit_code)

@@ -1,0 +1,224 @@
+"""The tables: visitors, the events they cause, the messages that tell of them, and the relay that takes those.
+
+Querysets have adjectives (`due`, `waiting`), models have verbs. What a worker does to a message it holds stands
+in `claims`, and what becomes of the relay in `breaker`: single statements that do not trust a row read earlier.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import models, transaction
+from django.db.models.functions import Length, Now
+from django.db.models.lookups import GreaterThan, LessThanOrEqual
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from notify import names
+
+GIVE_UP_AFTER = timedelta(days=5)  # from storing (or an operator's retry) to the last attempt: RFC 5321 4.5.4.1
+
+
+class Visitor(models.Model):
+    """Somebody who typed a name. The name is folded before it is kept, and is unique in that form."""
+
+    name = models.CharField(_("name"), max_length=names.MAX_LENGTH, unique=True, validators=[names.validate])
+    created_at = models.DateTimeField(_("first seen"), default=timezone.now, db_default=Now(), editable=False)
+    # False for rows made past Visitor.save (bulk_create, SQL): the sweep tells of them. Fixtures are never told of.
+    announced = models.BooleanField(_("announced"), default=False, db_default=False, editable=False)
+
+    class Meta:
+        verbose_name = _("visitor")
+        verbose_name_plural = _("visitors")
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                name="visitor_name_length",
+                condition=models.Q(GreaterThan(Length("name"), 0), LessThanOrEqual(Length("name"), names.MAX_LENGTH)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the visitor and all that `post_save` does, or nothing. Raises ValidationError for a bad name."""
+        self.clean()
+        names.validate(self.name)
+        if self._state.adding:
+            self.announced = True
+        with transaction.atomic(using=kwargs.get("using")):
+            super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        self.name = names.fold(self.name)
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def waiting(self) -> "EventQuerySet":
+        """Not yet told to anybody."""
+        return self.filter(notified_at=None)
+
+
+class Event(models.Model):
+    """Something administrators should hear of, exactly once: `topic` and `key` together name it."""
+
+    topic = models.CharField(_("topic"), max_length=100)
+    key = models.CharField(_("key"), max_length=200)
+    subject = models.CharField(_("subject"), max_length=200)
+    summary = models.CharField(_("summary"), max_length=500)
+    url = models.CharField(_("link"), max_length=500, blank=True)
+    created_at = models.DateTimeField(_("happened"), default=timezone.now)
+    notified_at = models.DateTimeField(_("told"), null=True, blank=True)
+    message_id = models.CharField(_("Message-ID of the mail that told it"), max_length=255, blank=True, db_index=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(name="event_told_once", fields=["topic", "key"])]
+        indexes = [
+            # Read by digest: events in waiting, per topic.
+            models.Index(name="event_waiting", fields=["topic", "id"], condition=models.Q(notified_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.summary}"
+
+
+class Window(models.Model):
+    """A topic's interval: the events that were mailed one by one since it opened. One row per topic."""
+
+    topic = models.CharField(_("topic"), max_length=100, primary_key=True)
+    opened_at = models.DateTimeField(_("opened"))
+    singles = models.PositiveIntegerField(_("mailed one by one"), default=0)
+
+    class Meta:
+        verbose_name = _("interval")
+        verbose_name_plural = _("intervals")
+
+    def __str__(self) -> str:
+        return self.topic
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def unfinished(self) -> "MessageQuerySet":
+        """Waiting for its time, or in a worker's hands."""
+        return self.filter(state__in=[Message.State.QUEUED, Message.State.SENDING])
+
+    def due(self) -> "MessageQuerySet":
+        """To be sent now, by the database's clock. A dead worker's messages come due when their lease ends."""
+        return self.unfinished().filter(due_at__lte=Now())
+
+    def retriable(self) -> "MessageQuerySet":
+        """Failed, cancelled, or waiting for a later time: an operator may have it sent now."""
+        return self.filter(state__in=[Message.State.QUEUED, Message.State.FAILED, Message.State.CANCELLED])
+
+    def cancellable(self) -> "MessageQuerySet":
+        """Waiting, and in nobody's hands."""
+        return self.filter(state=Message.State.QUEUED)
+
+
+class Message(models.Model):
+    """One envelope: one sender, one recipient, and the bytes that were rendered once, for good."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("queued")
+        SENDING = "sending", _("sending")
+        SENT = "sent", _("sent")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    message_id = models.CharField(_("Message-ID"), max_length=255, db_index=True)
+    sender = models.CharField(_("sender"), max_length=320)
+    recipient = models.CharField(_("recipient"), max_length=320)
+    subject = models.CharField(_("subject"), max_length=1000, blank=True)
+    mime = models.BinaryField(_("MIME"))
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    created_at = models.DateTimeField(_("stored"), default=timezone.now)
+    due_at = models.DateTimeField(_("due"), default=timezone.now)
+    expires_at = models.DateTimeField(_("given up after"))
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    claim = models.CharField(_("claim"), max_length=50, blank=True)
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    reply = models.TextField(_("last reply"), blank=True)
+    diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
+    uncertain = models.BooleanField(
+        _("outcome unknown"), default=False, help_text=_("A send whose answer was never heard: it may arrive twice.")
+    )
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        ordering = ["-id"]
+        indexes = [
+            # Read by claims. Sent history never enters it, so a claim costs the same after years.
+            models.Index(
+                name="message_unfinished", fields=["due_at", "id"], condition=models.Q(state__in=["queued", "sending"])
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} → {self.recipient}"
+
+
+class Attempt(models.Model):
+    """One failed try, in the relay's words and ours."""
+
+    class Decision(models.TextChoices):
+        RETRY = "retry", _("try again")
+        FAIL = "fail", _("failed for good")
+        HOLD = "hold", _("relay held")
+        DOWN = "down", _("relay down")
+
+    message = models.ForeignKey(Message, models.CASCADE, related_name="failed_attempts")
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    seconds = models.FloatField(_("seconds"))
+    phase = models.CharField(_("phase"), max_length=10)
+    code = models.PositiveSmallIntegerField(_("code"), null=True)
+    enhanced = models.CharField(_("enhanced code"), max_length=11, blank=True)
+    text = models.TextField(_("words"))
+    diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
+    decision = models.CharField(_("decision"), max_length=10, choices=Decision.choices)
+
+    class Meta:
+        verbose_name = _("failed attempt")
+        verbose_name_plural = _("failed attempts")
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.phase}: {self.code or ''} {self.text}"
+
+
+class Relay(models.Model):
+    """The transport's health. There is one row, made by the first who asks for it."""
+
+    class State(models.TextChoices):
+        OPEN = "open", _("open")
+        DOWN = "down", _("down")  # time will mend it: probes are sent
+        HELD = "held", _("held")  # a person must act; probes are sent in case somebody has
+        PAUSED = "paused", _("paused")  # a person did: nothing is sent, no probe either
+
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.OPEN)
+    reason = models.TextField(_("reason"), blank=True)
+    diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
+    since = models.DateTimeField(_("since"), default=timezone.now)
+    failures = models.PositiveIntegerField(_("failed tries since"), default=0)
+    next_probe = models.DateTimeField(_("next probe"), null=True, blank=True)
+    last_success = models.DateTimeField(_("last success"), null=True, blank=True)
+    fingerprint = models.CharField(_("fingerprint of the configuration"), max_length=32, blank=True)
+
+    class Meta:
+        verbose_name = _("relay")
+        verbose_name_plural = _("relay")
+
+    def __str__(self) -> str:
+        return self.get_state_display()
+
+    @classmethod
+    def current(cls) -> "Relay":
+        """The row as it is now."""
+        return cls.objects.get_or_create(pk=1)[0]

@@ -1,0 +1,144 @@
+"""What an operator sees of the outbox and does to it: for the command and the admin alike."""
+
+import re
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, Min, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from notify import dispatch, mail, windows
+from notify.models import GIVE_UP_AFTER, Event, Message, MessageQuerySet, Relay, Visitor
+
+State = Message.State
+PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks nobody
+
+
+def status() -> dict[str, Any]:
+    """The outbox at a glance: plain values, ready for JSON; times are ISO 8601, ages in seconds."""
+    counts = dict(Message.objects.order_by().values_list("state").annotate(Count("pk")))
+    waiting = Event.objects.waiting().aggregate(count=Count("pk"), oldest=Min("created_at"))
+    return {
+        "messages": {state: counts.get(state, 0) for state in State.values},
+        "waiting": counts.get(State.QUEUED, 0) + counts.get(State.SENDING, 0),
+        "events": {
+            "waiting": waiting["count"],
+            "oldest_seconds": _age(waiting["oldest"]),
+            "next_digests": {topic: _iso(due) for topic, due in windows.next_digests().items()},
+        },
+        **health(),
+    }
+
+
+def health() -> dict[str, Any]:
+    """The part of `status` that costs nothing, however long the history is."""
+    relay = Relay.current()
+    return {
+        "oldest_due_seconds": _age(Message.objects.due().aggregate(oldest=Min("due_at"))["oldest"]),
+        "relay": {
+            "state": relay.state,
+            "reason": relay.reason,
+            "diagnosis": relay.diagnosis,
+            "since": _iso(relay.since),
+            "next_probe": _iso(relay.next_probe),
+            "last_success": _iso(relay.last_success),
+        },
+    }
+
+
+def status_lines(facts: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    relay, waiting = facts["relay"], facts["waiting"]
+    lines = ["messages  " + ", ".join(f"{state} {count}" for state, count in facts["messages"].items())]
+    if facts["oldest_due_seconds"] is not None:
+        lines.append(f"oldest due  {facts['oldest_due_seconds']:.0f} s ago")
+    if relay["state"] == Relay.State.OPEN:
+        lines.append("relay  open")
+    elif relay["state"] == Relay.State.DOWN:
+        lines.append(f"relay  unreachable since {relay['since']}, {waiting} waiting: {relay['reason']}")
+    else:
+        lines.append(f"relay  {relay['state']} since {relay['since']}, {waiting} waiting: {relay['reason']}")
+    if relay["next_probe"]:
+        lines.append(f"next probe  {relay['next_probe']}")
+    lines.append(f"last success  {relay['last_success'] or 'never'}")
+    if facts["events"]["waiting"]:
+        lines.append(f"events waiting for a digest  {facts['events']['waiting']}")
+        lines += [f"next digest  {due} ({topic})" for topic, due in facts["events"]["next_digests"].items()]
+    return lines
+
+
+def retry(messages: MessageQuerySet) -> int:
+    """Send failed, cancelled or waiting messages now; returns how many. Each keeps its Message-ID and Date."""
+    with transaction.atomic():
+        count = messages.retriable().update(
+            state=State.QUEUED, due_at=Now(), expires_at=Now() + GIVE_UP_AFTER, attempts=0, claim=""
+        )
+        transaction.on_commit(dispatch.wake, robust=True)
+    return count
+
+
+def cancel(messages: MessageQuerySet) -> int:
+    """Never send what waits; returns how many. A message in a worker's hands is not to be stopped any more."""
+    return messages.cancellable().update(state=State.CANCELLED, claim="")
+
+
+def resend(messages: MessageQuerySet) -> int:
+    """Send messages again: each as a new one, with a Message-ID and a Date of its own. Returns how many."""
+    with transaction.atomic():
+        copies = [_copy(message) for message in messages.exclude(state__in=[State.QUEUED, State.SENDING])]
+        Message.objects.bulk_create(copies)
+        transaction.on_commit(dispatch.wake, robust=True)
+    return len(copies)
+
+
+def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> dict[str, int]:
+    """Remove what was finished more than so many days ago; visitors only when told to. Returns counts by kind."""
+    before = (now or timezone.now()) - timedelta(days=days)
+    finished = Message.objects.filter(state__in=[State.SENT, State.FAILED, State.CANCELLED])
+    removed = {
+        "messages": _delete(finished.filter(Q(sent_at__lt=before) | Q(sent_at=None, due_at__lt=before))),
+        # A visitor whose event is gone stays announced, and is not told of again.
+        "events": _delete(Event.objects.filter(notified_at__lt=before)),
+    }
+    if visitors:
+        removed["visitors"] = _delete(Visitor.objects.filter(created_at__lt=before, announced=True))
+    return removed
+
+
+def _delete(rows: Any) -> int:
+    total = 0
+    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:PURGED_AT_ONCE]):
+        # Still under its condition: an operator may have retried a message since.
+        rows.filter(pk__in=keys).delete()
+        total += len(keys)
+    return total
+
+
+def _copy(message: Message) -> Message:
+    now = timezone.now()
+    message_id = mail.new_message_id(message.sender)
+    # Byte by byte: parsed and written anew, long and encoded headers would come out as others.
+    head, gap, body = bytes(message.mime).partition(b"\r\n\r\n")
+    fields = [field for field in re.split(rb"\r\n(?![ \t])", head) if not re.match(rb"(?i)(message-id|date):", field)]
+    fields += [f"Message-ID: {message_id}".encode(), f"Date: {format_datetime(timezone.localtime(now))}".encode()]
+    return Message(
+        message_id=message_id,
+        sender=message.sender,
+        recipient=message.recipient,
+        subject=message.subject,
+        mime=b"\r\n".join(fields) + gap + body,
+        created_at=now,
+        due_at=now,
+        expires_at=now + GIVE_UP_AFTER,
+    )
+
+
+def _age(moment: datetime | None) -> float | None:
+    return None if moment is None else round(max((timezone.now() - moment).total_seconds(), 0), 1)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None

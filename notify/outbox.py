@@ -1,0 +1,110 @@
+"""Django email backend: stores each message once, rendered for good, in the caller's transaction."""
+
+import copy
+import email.policy
+import re
+from collections.abc import Sequence
+from email.message import Message as MIMEMessage
+from email.utils import format_datetime
+from typing import Any
+
+import django
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+from django.utils.functional import Promise
+
+from notify import dispatch, mail
+from notify.models import GIVE_UP_AFTER, Message
+
+
+class EmailBackend(BaseEmailBackend):
+    """Takes what Django code sends. One row per envelope recipient, so that one refusal is one row's failure."""
+
+    def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fail_silently = fail_silently
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        """Store the messages, all or none, and wake delivery after the commit. Returns how many were stored."""
+        rows = [row for message in email_messages for row in rows_of(message)]
+        if rows:
+            try:
+                with transaction.atomic():
+                    Message.objects.bulk_create(rows)
+                    transaction.on_commit(dispatch.wake, robust=True)
+            except DatabaseError:
+                # Django's error mails are sent so: an error page must not fail because its report cannot be kept.
+                if not self.fail_silently:
+                    raise
+                return 0
+        return len([message for message in email_messages if message.recipients()])
+
+
+def rows_of(message: EmailMessage) -> list[Message]:
+    """The rows to be kept for a message: same bytes, same Message-ID, one recipient each."""
+    recipients = list(dict.fromkeys(bare_address(recipient) for recipient in message.recipients()))
+    if not recipients:
+        return []
+    now = timezone.now()
+    sender = bare_address(message.from_email)
+    stamped = _without_exotic_breaks(message)
+    given = {name.lower(): value for name, value in message.extra_headers.items()}
+    fresh = {"Message-ID": mail.new_message_id(sender), "Date": format_datetime(timezone.localtime(now))}
+    stamped.extra_headers = {
+        **{name: value for name, value in fresh.items() if name.lower() not in given},
+        **stamped.extra_headers,
+    }
+    message_id = str(given.get("message-id", fresh["Message-ID"]))
+    mime = _wire_bytes(stamped)
+    return [
+        Message(
+            message_id=message_id[:255],
+            sender=sender,
+            recipient=recipient,
+            subject=mail.one_line(str(message.subject)).replace("\0", "")[:1000],
+            mime=mime,
+            created_at=now,
+            due_at=now,
+            expires_at=now + GIVE_UP_AFTER,
+        )
+        for recipient in recipients
+    ]
+
+
+def bare_address(mailbox: str) -> str:
+    """The address of `Ann <ann@example.com>`. What is no such thing comes back as it is, for the relay to refuse.
+
+    Not parseaddr(): on older Pythons that takes the first of two, also out of the name (CVE-2023-27043).
+    """
+    angle = re.search(r"<([^<>]+)>\s*$", mailbox)
+    return angle[1] if angle else mailbox.strip()
+
+
+# Django refuses CR and LF in headers. The generator of Python before 3.11.15 and 3.13.12 breaks lines at these, too
+# (CVE-2026-1299), and what follows would begin a new header.
+_EXOTIC_BREAKS = str.maketrans(dict.fromkeys("\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", " "))
+
+
+def _without_exotic_breaks(message: EmailMessage) -> EmailMessage:
+    """A copy whose headers hold no line break but those that Django refuses."""
+
+    def clean(value: Any) -> Any:
+        return str(value).translate(_EXOTIC_BREAKS) if isinstance(value, (str, Promise)) else value
+
+    copied = copy.copy(message)
+    copied.subject, copied.from_email = clean(message.subject), clean(message.from_email)
+    for field in ("to", "cc", "bcc", "reply_to"):
+        setattr(copied, field, [clean(address) for address in getattr(message, field)])
+    copied.extra_headers = {name: clean(value) for name, value in message.extra_headers.items()}
+    return copied
+
+
+def _wire_bytes(message: EmailMessage) -> bytes:
+    """The MIME bytes as SMTP wants them: CRLF line ends, no bare CR or LF (RFC 5321 2.3.8)."""
+    rendered: MIMEMessage = message.message(**({"policy": email.policy.SMTP} if django.VERSION >= (6, 0) else {}))
+    wire = re.sub(rb"\r\n|\r|\n", b"\r\n", rendered.as_bytes())
+    header, gap, body = wire.partition(b"\r\n\r\n")
+    # The generator puts a long encoded word on a line of its own, and some readers show the empty first line.
+    return re.sub(rb"(?m)^([!-9;-~]+:)[ \t]*\r\n[ \t]+", rb"\1 ", header) + gap + body

@@ -1,0 +1,103 @@
+"""A failure → what happens next. Pure: the whole table of faults stands here, and nothing is read or written."""
+
+import random
+from dataclasses import dataclass
+from enum import Enum
+
+from notify.smtp.diagnosis import Diagnosis
+from notify.smtp.failure import PREPARE, Failure
+
+# Seconds from one attempt at a message to the next; the last one repeats. Each is spread by ±15 %.
+SCHEDULE = (30, 60, 120, 300, 600, 1200, 1800)
+JITTER = 0.15
+POISON_TRIES = 3
+# The one diagnosis of the relay that may be true for one recipient and not for the next.
+PER_RECIPIENT = "relay-denied"
+
+# Seconds from one probe of an unusable relay to the next; the last one repeats.
+PROBES = (15, 30, 60, 120, 240, 300)
+PROBE_SLOWLY = 900  # logging in wrongly again and again locks accounts
+
+
+class Kind(Enum):
+    RETRY = "retry"  # this message again, later
+    FAIL = "fail"  # this message never
+    DOWN = "down"  # no message now: time will mend it
+    HOLD = "hold"  # no message until a person has acted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """`delay` in seconds: to this message's next attempt, or to the relay's next probe. 0 where there is none."""
+
+    kind: Kind
+    delay: float = 0
+    uncertain: bool = False  # the message may have been taken
+
+    @property
+    def blames_relay(self) -> bool:
+        return self.kind in (Kind.DOWN, Kind.HOLD)
+
+
+def decide(
+    failure: Failure,
+    diagnosis: Diagnosis | None = None,
+    *,
+    attempts: int = 0,
+    relay_failures: int = 0,
+    poisonings: int = 0,
+    expired: bool = False,
+    spread: float | None = None,
+) -> Decision:
+    """What happens after a failed attempt.
+
+    `attempts`: earlier attempts at this message. `relay_failures`: failed tries in a row since the relay became
+    unusable. `poisonings`: earlier attempts that broke while the message was prepared. `expired`: too old to try
+    again. `spread`: from -1 to 1, in place of chance.
+    """
+    kind = _kind(failure, diagnosis)
+    if kind in (Kind.DOWN, Kind.HOLD):
+        return Decision(kind=kind, delay=_probe_delay(failure, diagnosis, relay_failures))
+    if failure.phase == PREPARE:
+        kind = Kind.FAIL if poisonings + 1 >= POISON_TRIES else Kind.RETRY
+    if kind is Kind.FAIL or expired:
+        return Decision(kind=Kind.FAIL, uncertain=failure.unheard)
+    spread = random.uniform(-1, 1) if spread is None else spread
+    delay = SCHEDULE[min(attempts, len(SCHEDULE) - 1)] * (1 + JITTER * spread)
+    return Decision(kind=Kind.RETRY, delay=delay, uncertain=failure.unheard)
+
+
+def _kind(failure: Failure, diagnosis: Diagnosis | None) -> Kind:
+    refused = failure.code is not None and failure.code >= 500
+    deferred = failure.code is not None and 400 <= failure.code < 500
+    if diagnosis and diagnosis.pause and failure.code:
+        return Kind.DOWN  # a quota: neither this message's fault nor anything a person could hurry
+    match failure.phase:
+        case "config":
+            return Kind.HOLD
+        case "proxy" | "dns" | "connect":
+            return Kind.DOWN
+        case "greeting" | "ehlo":
+            return Kind.HOLD if refused else Kind.DOWN
+        case "tls" | "auth":
+            return Kind.DOWN if deferred or failure.broken else Kind.HOLD
+        case "sender":
+            if not refused:
+                return Kind.RETRY
+            return Kind.HOLD if diagnosis and diagnosis.relay else Kind.FAIL
+        case "recipient" if refused and diagnosis and diagnosis.relay and diagnosis.id != PER_RECIPIENT:
+            return Kind.HOLD  # said late (Postfix checks the sender at RCPT), and true for every recipient
+        case "recipient" if failure.code == 530:
+            return Kind.HOLD  # "authentication required": no recipient will ever do
+        case "recipient" | "data" | "end":
+            return Kind.FAIL if refused else Kind.RETRY
+        case _:
+            return Kind.RETRY
+
+
+def _probe_delay(failure: Failure, diagnosis: Diagnosis | None, relay_failures: int) -> float:
+    if diagnosis and diagnosis.pause:
+        return diagnosis.pause
+    if failure.phase in ("tls", "auth") and not failure.broken:
+        return PROBE_SLOWLY
+    return PROBES[min(relay_failures, len(PROBES) - 1)]

@@ -1,0 +1,110 @@
+"""Django email backend that speaks to the relay: Django's own, with our session in place of smtplib's."""
+
+import re
+import smtplib
+import time
+from typing import Any
+
+from django.core.mail import EmailMessage
+from django.core.mail.backends.smtp import EmailBackend as DjangoEmailBackend
+from django.core.mail.utils import DNS_NAME
+
+from notify.smtp import envelope
+from notify.smtp.connection import Connection, Refusals
+from notify.smtp.dial import Deadline
+from notify.smtp.wire import Observer
+
+_SAME_ATTEMPT_SECONDS = 1.0
+
+
+class EmailBackend(DjangoEmailBackend):
+    """Takes what Django's SMTP backend takes, and two options more.
+
+    `proxy`: socks5://, socks5h:// or http://[user:password@]host:port, "" for none. `local_hostname`: the name said
+    in EHLO, "" for this machine's. `timeout` seconds bound a whole attempt, not one read. Exceptions are OSErrors
+    with a `phase`. Where some of several recipients are refused, the others get the mail and SMTPRecipientsRefused
+    names the rest.
+    """
+
+    connection: Connection | None
+
+    def __init__(self, *args: Any, proxy: str = "", local_hostname: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.proxy = proxy
+        self.local_hostname = local_hostname
+        self.observer: Observer | None = None
+        self.last_reply = ""
+        self._opened_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.host}:{self.port}>"
+
+    def open(self) -> bool | None:
+        """Connect, secure, log in. True for a new connection, False for an old one, None for a silent failure."""
+        if self.connection:
+            return False
+        connection = Connection(
+            local_hostname=self.local_hostname or str(DNS_NAME), timeout=self.timeout, observer=self.observer
+        )
+        try:
+            with connection.phase("config"):
+                tls = self.ssl_context if self.use_tls or self.use_ssl else None
+            connection.connect_to(self.host, self.port, proxy=self.proxy, tls=tls if self.use_ssl else None)
+            if tls and not self.use_ssl:
+                connection.secure(tls)
+            connection.introduce()
+            if self.username and self.password:
+                connection.log_in(self.username, self.password)
+        except OSError:
+            connection.close()
+            if not self.fail_silently:
+                raise
+            return None
+        except BaseException:
+            connection.close()
+            raise
+        self.connection = connection
+        self._opened_at = time.monotonic()
+        return True
+
+    def close(self) -> None:
+        """QUIT, within two seconds; the relay's opinion of that is not asked."""
+        connection, self.connection = self.connection, None
+        if connection:
+            connection.leave()
+
+    def check(self) -> bool:
+        """Whether an open connection still answers."""
+        self._opened_at = 0.0
+        return bool(self.connection and self.connection.answers())
+
+    def verify(self, sender: str, recipients: list[str]) -> Refusals:
+        """What the relay says to sender and recipients, without sending; returns the refused."""
+        assert self.connection  # noqa: S101  (open() was called)
+        return self.connection.ask(envelope.address(sender), [envelope.address(each) for each in recipients])
+
+    def _send(self, email_message: EmailMessage) -> bool:
+        recipients = [envelope.address(each) for each in email_message.recipients()]
+        if not recipients:
+            return False
+        sender = envelope.address(email_message.from_email)
+        data = getattr(email_message, "wire_bytes", None) or _wire_bytes(email_message)
+        assert self.connection  # noqa: S101  (send_messages opened it)
+        if time.monotonic() - self._opened_at > _SAME_ATTEMPT_SECONDS:
+            self.connection.deadline = Deadline(self.timeout)
+        self._opened_at = 0.0
+        try:
+            refused = self.connection.transact(sender, recipients, data, eight_bit=not data.isascii())
+            self.last_reply = self.connection.last_reply
+            if refused:
+                with self.connection.phase("recipient"):
+                    raise smtplib.SMTPRecipientsRefused(refused)
+        except OSError:
+            if not self.fail_silently:
+                raise
+            return False
+        return True
+
+
+def _wire_bytes(message: EmailMessage) -> bytes:
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", message.message().as_bytes())

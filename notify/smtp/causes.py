@@ -1,0 +1,151 @@
+"""The causes a refusal can have, and what to do about each: texts for people, read by diagnosis."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+DAY = 86400
+THROTTLED = 900  # seconds; providers speak of "later"
+FRESH_SESSION = 60  # seconds; the next connection starts clean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """`relay`: no message will get through until a person or time mends it; otherwise it concerns one message.
+
+    `pause`: seconds to leave the relay alone, where the provider is known to want that, else None. `cause` and `fix`
+    are translated when they are shown.
+    """
+
+    id: str
+    cause: str | Promise
+    fix: str | Promise
+    relay: bool = False
+    pause: int | None = None
+
+
+_APP_PASSWORD = _("Make an app password in the account's security settings and put it into MAIL_PASSWORD.")
+_AUTHORIZATION_CODE = _(
+    "In the webmail's settings switch on SMTP, make an authorization code (授权码) and put it into MAIL_PASSWORD."
+)
+_SET_LOGIN = _("Set MAIL_USERNAME and MAIL_PASSWORD for the process that sends, and start it anew.")
+_USE_STARTTLS = _("Set MAIL_USE_TLS=true and MAIL_USE_SSL=false (usual on ports 587 and 25).")
+_USE_TLS = _("Set MAIL_USE_SSL=true and MAIL_USE_TLS=false (usual on port 465).")
+_WAIT = _("Nothing: it is tried again by itself. If it lasts, see to the network between here and there.")
+_CA = _("Have the relay send its whole chain, or let SSL_CERT_FILE name a file with the authority's certificate.")
+_SET_SENDER = _("Set FLASKY_MAIL_SENDER to the address in MAIL_USERNAME.")
+
+# ruff: noqa: E501  (tables: a row is a line)
+# fmt: off
+_LOGIN = [
+    ("app-password-required", _("The account has 2-step verification, and its own password does not do here."), _APP_PASSWORD),
+    ("gmail-credentials", _("Google did not accept user and password."),
+     _("Write the full address into MAIL_USERNAME and a fresh app password into MAIL_PASSWORD.")),
+    ("browser-login", _("Google flagged the sign-in."),
+     _("Log in once in a web browser, then make an app password and put it into MAIL_PASSWORD.")),
+    ("authorization-code", _("The provider wants an authorization code (授权码), not the login password."), _AUTHORIZATION_CODE),
+    ("smtp-service-off", _("The SMTP service of this mailbox is switched off."), _AUTHORIZATION_CODE),
+    ("microsoft-auth-off", _("Microsoft has SMTP AUTH switched off for the tenant or the mailbox."),
+     _("An administrator allows authenticated SMTP for the mailbox; else another provider, or one that takes OAuth.")),
+    ("microsoft-basic-auth-gone", _("Microsoft takes no user and password here any more, only OAuth."),
+     _("Use another provider, or a relay that speaks OAuth to Microsoft.")),
+    ("ses-credentials", _("Amazon SES did not accept user and password; AWS access keys are not SMTP credentials."),
+     _("Make SMTP credentials in the SES console, in the same region as MAIL_SERVER.")),
+    ("bad-credentials", _("The relay did not accept user and password."),
+     _("Check MAIL_USERNAME and MAIL_PASSWORD; many providers want an app password or an authorization code.")),
+    ("not-logged-in", _("The relay wants a login and got none: user or password is empty."), _SET_LOGIN),
+    ("auth-not-offered", _("The relay offers no login on this connection: TLS is off, or it has none at all."),
+     _("Switch TLS on (MAIL_USE_TLS=true), or unset MAIL_USERNAME and MAIL_PASSWORD.")),
+    ("ehlo-name", _("The relay does not accept the name this machine says in EHLO."),
+     _("Set MAIL_EHLO to this machine's full host name, such as www.example.com.")),
+]
+_TLS = [
+    ("starttls-required", _("The relay insists on TLS, and it is off."), _USE_STARTTLS),
+    ("starttls-not-offered", _("The relay does not offer STARTTLS. It was asked for, so nothing is sent in clear."),
+     _("See whether MAIL_PORT is right; on port 465 set MAIL_USE_SSL=true and MAIL_USE_TLS=false.")),
+    ("starttls-on-tls-port", _("TLS is on already, and STARTTLS was asked for on top."), _USE_TLS),
+    ("tls-on-plain-port", _("The port begins in clear, and TLS was spoken from the first byte."), _USE_STARTTLS),
+    ("certificate-expired", _("The relay's certificate has expired."), _("Whoever runs the relay renews it; unless this machine's clock is wrong.")),
+    ("certificate-not-yet-valid", _("The relay's certificate is not valid yet."), _("See whether this machine's clock is right.")),
+    ("certificate-self-signed", _("The relay's certificate is signed by itself, or by an authority unknown here."), _CA),
+    ("certificate-unknown-issuer", _("Nobody known here vouches for the relay's certificate."), _CA),
+    ("certificate-wrong-name", _("The relay's certificate is for another name."),
+     _("Set MAIL_SERVER to a name that stands in the certificate.")),
+    ("certificate-refused", _("The relay's certificate could not be verified."), _CA),
+    ("tls-no-common-ground", _("Relay and this machine have no version or cipher of TLS in common."),
+     _("Whoever runs the relay brings its TLS up to date (1.2 at least).")),
+]
+_SENDER = [
+    ("sender-not-login", _("The sender differs from the account that logged in."), _SET_SENDER),
+    ("ses-not-verified", _("Amazon SES has not verified this sender or recipient, or not in this region."),
+     _("Verify the identity in the region of MAIL_SERVER; in the sandbox the recipients as well.")),
+    ("sender-not-verified", _("The provider has not verified this sender."),
+     _("Verify the address or its domain with the provider, or set FLASKY_MAIL_SENDER to one that is.")),
+    ("relay-denied", _("The relay takes mail for others only from those who log in, and nobody did."), _SET_LOGIN),
+    ("blocklisted", _("The relay refuses this machine's address: it stands on a blocklist."),
+     _("Send through a provider you log in to, or have the address taken off the list the reply names.")),
+]
+_NETWORK = [
+    ("proxy-cannot-reach", _("The proxy works, but from where it stands the relay cannot be reached."),
+     _("Use another proxy, another port of the relay, or no proxy: MAIL_PROXY=direct.")),
+    ("proxy-login", _("The proxy did not accept user and password."),
+     _("Check both in MAIL_PROXY (or ALL_PROXY); letters such as @ : / are written %40 %3A %2F.")),
+    ("proxy-unusable", _("The proxy itself failed; the relay was not asked. Nothing is sent around it."),
+     _("See whether it runs and whether MAIL_PROXY (or ALL_PROXY) is right; MAIL_PROXY=direct goes without.")),
+    ("unknown-host", _("The relay's name could not be resolved."), _("Check MAIL_SERVER, and this machine's DNS.")),
+    ("refused", _("The relay's machine refuses the connection: nothing listens on that port, or a firewall says no."),
+     _("Check MAIL_SERVER and MAIL_PORT, and whether the relay runs.")),
+    ("unreachable", _("No network leads from here to the relay."),
+     _("See to this machine's network; where only IPv6 fails, let MAIL_SERVER be a name with an IPv4 address.")),
+    ("connect-timeout", _("Nobody answered at the relay's address in time: often a firewall, or a blocked port 25."),
+     _("Check MAIL_SERVER and MAIL_PORT; try port 587 or 465, or a proxy (MAIL_PROXY).")),
+    ("no-greeting", _("The relay took the connection and did not greet: perhaps its port speaks TLS from the first byte."),
+     _("If that is port 465: MAIL_USE_SSL=true and MAIL_USE_TLS=false. Else it is overloaded, and tried again.")),
+    ("connection-lost", _("The connection broke before the message was handed over."), _WAIT),
+    ("silent", _("The relay did not answer in time (MAIL_TIMEOUT)."), _WAIT),
+]
+_ONE_MESSAGE = [
+    ("outcome-unknown", _("The message was handed over whole, and the relay's answer never came: it may have been taken."),
+     _("Nothing: it is sent again with the same Message-ID, so that most mailboxes show it once.")),
+    ("same-message-id", _("Google has seen this Message-ID too often."), _("Send it as a new message, and less often.")),
+    ("looks-like-spam", _("The provider takes it for spam: repeated content, or headers that look incomplete."),
+     _("Give it a real sender, recipient and subject, and vary the text.")),
+    ("looks-like-spam-for-now", _("The provider takes it for spam at the moment."),
+     _("Nothing: it is tried again. If it stays so, vary the text and send less.")),
+    ("sender-header-differs", _("The envelope's sender and the From header differ."),
+     _("Make them equal: set FLASKY_MAIL_SENDER to the address in MAIL_USERNAME.")),
+    ("too-large", _("The message is larger than the relay takes."), _("Send it smaller, or raise the relay's limit.")),
+    ("address-not-ascii", _("The relay takes no address with letters beyond ASCII before the @."),
+     _("Use an ASCII address, or a relay with SMTPUTF8.")),
+    ("no-such-recipient", _("The recipient does not exist there."), _("Correct the address (FLASKY_ADMIN for administrators).")),
+    ("mailbox-full", _("The recipient's mailbox is full."), _("The recipient makes room.")),
+    ("greylisted", _("The recipient's server defers mail from those it does not know yet."), _("Nothing: it is tried again.")),
+]
+_PAUSES = [
+    ("daily-quota", _("The account has sent as much as it may in a day."),
+     _("Nothing: sending goes on in a day. If that happens often, raise NOTIFY_INTERVAL or use a provider with more."), DAY),
+    ("login-throttled", _("The provider slows down logins or connections from here."),
+     _("Nothing: it waits and goes on. Fewer processes and NOTIFY_CONNECTIONS=1 help."), THROTTLED),
+    ("ses-throttled", _("Amazon SES: more messages in a second than the account may send."),
+     _("Nothing: it waits and goes on. Fewer connections (NOTIFY_CONNECTIONS) help, or a higher rate from Amazon."), 60),
+    ("auth-twice", _("The connection was logged in already, and a second login was refused."),
+     _("Nothing: one login per connection is the rule here, and the next connection is a fresh one."), FRESH_SESSION),
+    ("out-of-step", _("The relay lost track of the session."), _("Nothing: the next attempt opens a fresh connection."), FRESH_SESSION),
+]
+# fmt: on
+
+CAUSES = MappingProxyType(
+    {
+        each.id: each
+        for each in (
+            *(
+                Diagnosis(id=name, cause=cause, fix=fix, relay=True)
+                for name, cause, fix in (*_LOGIN, *_TLS, *_SENDER, *_NETWORK)
+            ),
+            *(Diagnosis(id=name, cause=cause, fix=fix) for name, cause, fix in _ONE_MESSAGE),
+            *(Diagnosis(id=name, cause=cause, fix=fix, relay=True, pause=pause) for name, cause, fix, pause in _PAUSES),
+        )
+    }
+)

@@ -1,0 +1,193 @@
+"""One SMTP session: connects, secures, logs in, and hands a message over in as few packets as the server allows."""
+
+import contextlib
+import smtplib
+import ssl
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from django.views.decorators.debug import sensitive_variables
+
+from notify.smtp import dial, envelope
+from notify.smtp.failure import decode
+from notify.smtp.login import Login
+
+Refusals = dict[str, tuple[int, bytes]]
+# Commands in one packet: their answers must fit into the buffers on the way, or both sides wait (RFC 2920 3.1).
+PIPELINE_LIMIT = 100
+
+
+class Connection(Login):
+    """`connect_to` opens, `transact` sends one message, `leave` ends. `last_reply`: the relay's last words."""
+
+    last_reply = ""
+
+    @sensitive_variables("proxy")
+    def connect_to(self, host: str, port: int, *, proxy: str = "", tls: ssl.SSLContext | None = None) -> None:
+        """Connect, with TLS from the first byte where a context is given, and hear the greeting."""
+        self._host = host  # the name that certificates are checked against, also in STARTTLS
+        if proxy:
+            with self.phase("proxy") as say:
+                self.sock = dial.connect_through(proxy, host, port, self.deadline)
+                say(f"connected to {host}:{port}")
+        else:
+            with self.phase("dns") as say:
+                addresses = dial.resolve(host, port, self.deadline)
+                say(", ".join(dict.fromkeys(str(address[4][0]) for address in addresses)))
+            with self.phase("connect") as say:
+                self.sock = dial.connect(addresses, self.deadline)
+                say("{}:{}".format(*self.sock.getpeername()[:2]))
+        if tls:
+            with self.phase("tls") as say:
+                self._arm()
+                self.sock = tls.wrap_socket(self.sock, server_hostname=host)
+                self._armed = None
+                say(describe_tls(self.sock))
+        with self.phase("greeting") as say:
+            code, text = self.getreply()
+            if code != 220:
+                raise smtplib.SMTPConnectError(code, text)
+            say(f"{code} {decode(text)}")
+
+    def introduce(self) -> None:
+        """EHLO, or HELO where that is not understood; once. Raises SMTPHeloError."""
+        if self.ehlo_resp is not None or self.helo_resp is not None:
+            return
+        with self.phase("ehlo") as say:
+            code, text = self.ehlo()
+            if code >= 500:
+                code, text = self.helo()
+            if not positive(code):
+                raise smtplib.SMTPHeloError(code, text)
+            say(", ".join(sorted(self.esmtp_features)) or "no extensions")
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """STARTTLS, the certificate verified. Raises SMTPNotSupportedError where it is not offered: no downgrade."""
+        self.introduce()
+        with self.phase("tls") as say:
+            self.starttls(context=context)
+            if self._buffer:
+                # Bytes from before TLS are not the server's word (CVE-2011-0411).
+                raise smtplib.SMTPServerDisconnected("the server spoke on before TLS began")
+            say(describe_tls(self.sock))
+        self.introduce()
+
+    def transact(self, sender: str, recipients: Sequence[str], data: bytes, *, eight_bit: bool) -> Refusals:
+        """Send one message (CRLF line ends, no dots stuffed); returns the recipients refused while others were taken.
+
+        Raises SMTPSenderRefused, SMTPRecipientsRefused (all of them), SMTPDataError, SMTPServerDisconnected,
+        TimeoutError. Phase `end` without a reply means: all was handed over, and nobody knows (RFC 1047).
+        """
+        commands = envelope.commands(self.esmtp_features, sender, recipients, size=len(data), eight_bit=eight_bit)
+        refused = self._converse(sender, recipients, commands)
+        body = data.replace(b"\r\n.", b"\r\n..")
+        if body.startswith(b"."):
+            body = b"." + body
+        with self.phase("data"):
+            self.send(body + (b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"))
+        with self.phase("end") as say:
+            code, text = self.getreply()
+            if not positive(code):
+                raise smtplib.SMTPDataError(code, text)
+            self.last_reply = f"{code} {decode(text)}"
+            say(self.last_reply)
+        return refused
+
+    def ask(self, sender: str, recipients: Sequence[str]) -> Refusals:
+        """Ask for sender and recipients and take it back before DATA: nothing is sent."""
+        commands = envelope.commands(self.esmtp_features, sender, recipients)[:-1]
+        self._answer("sender", commands[0], _sender_refused(sender))
+        refused: Refusals = {}
+        for recipient, command in zip(recipients, commands[1:], strict=True):
+            with self.phase("recipient") as say:
+                self.send(command)
+                code, text = self.getreply()
+                if positive(code):
+                    say(f"{recipient}: {code} {decode(text)}")
+                else:
+                    refused[recipient] = (code, text)
+        with contextlib.suppress(OSError):
+            self.rset()
+        return refused
+
+    def _converse(self, sender: str, recipients: Sequence[str], commands: list[bytes]) -> Refusals:
+        """From MAIL to the 354 of DATA; in one packet where the server takes that (PIPELINING, RFC 2920)."""
+        pipelined = "pipelining" in self.esmtp_features and len(commands) <= PIPELINE_LIMIT
+        if pipelined:
+            with self.phase("sender"):
+                self.send(b"".join(commands))
+        refused: Refusals = {}
+        answered = 1
+        try:
+            self._answer("sender", b"" if pipelined else commands[0], _sender_refused(sender))
+            for recipient, command in zip(recipients, commands[1:-1], strict=True):
+                with self.phase("recipient") as say:
+                    if not pipelined:
+                        self.send(command)
+                    code, text = self.getreply()
+                    answered += 1
+                    if positive(code):
+                        if self.observed:
+                            say(f"{recipient}: {code} {decode(text)}")
+                    else:
+                        refused[recipient] = (code, text)
+                        if code == 421:
+                            break
+            if len(refused) == len(recipients) or any(code == 421 for code, _ in refused.values()):
+                with self.phase("recipient"):
+                    raise smtplib.SMTPRecipientsRefused(refused)
+            answered += 1
+            self._answer("data", b"" if pipelined else commands[-1], smtplib.SMTPDataError, wanted=354)
+        except (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError):
+            with contextlib.suppress(OSError):
+                self._back_in_step(pipelined, answered, len(commands))
+            raise
+        return refused
+
+    def _back_in_step(self, pipelined: bool, answered: int, asked: int) -> None:
+        """After a refusal: hear the answers that are still under way, and forget the transaction."""
+        if pipelined:
+            codes = [self.getreply()[0] for _ in range(asked - answered)]
+            if codes and codes[-1] == 354:  # DATA was taken though nobody is left to get it (RFC 2920 3.1)
+                self.send(b".\r\n")
+                self.getreply()
+        self.rset()
+
+    def _answer(
+        self,
+        phase: str,
+        command: bytes,
+        refusal: Callable[[int, bytes], smtplib.SMTPException],
+        *,
+        wanted: int = 250,
+    ) -> None:
+        with self.phase(phase) as say:
+            if command:
+                self.send(command)
+            code, text = self.getreply()
+            if code // 100 != wanted // 100:
+                raise refusal(code, text)
+            if self.observed and wanted == 250:  # what a 354 says is an instruction
+                say(f"{code} {decode(text)}")
+
+
+def positive(code: int) -> bool:
+    """Whether a reply means yes: its first digit says it, the others only how (RFC 5321 4.2)."""
+    return code // 100 == 2
+
+
+def _sender_refused(sender: str) -> Callable[[int, bytes], smtplib.SMTPException]:
+    return lambda code, text: smtplib.SMTPSenderRefused(code, text, sender)
+
+
+def describe_tls(sock: object) -> str:
+    """`TLSv1.3, TLS_AES_256_GCM_SHA384, certificate of smtp.example.com until Jan  1 00:00:00 2030 GMT`."""
+    if not isinstance(sock, ssl.SSLSocket):
+        return ""
+    certificate = sock.getpeercert() or {}
+    cipher = sock.cipher()
+    names = cast("tuple[tuple[str, str], ...]", certificate.get("subjectAltName", ()))
+    return (
+        f"{sock.version()}, {cipher[0] if cipher else ''}, "
+        f"certificate of {names[0][1] if names else 'no name'} until {certificate.get('notAfter')}"
+    )

@@ -1,0 +1,191 @@
+"""The way to the relay: name, connection, proxy. Every step keeps to one deadline."""
+
+import base64
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import python_socks
+from django.views.decorators.debug import sensitive_variables
+from python_socks.sync import Proxy
+
+Result = TypeVar("Result")
+_HEADER_LIMIT = 8192  # bytes of a CONNECT reply
+_UNREACHABLE = (0x01, 0x03, 0x04, 0x05, 0x06)  # SOCKS: general failure, network, host, refused, TTL expired
+
+
+class ProxyFailed(ConnectionError):
+    """The proxy is down, refused, or could not reach the relay. It is never bypassed.
+
+    Fix: see whether MAIL_PROXY (or ALL_PROXY) is right and the proxy runs; MAIL_PROXY=direct goes without.
+    """
+
+    phase = "proxy"
+
+
+class Deadline:
+    """A point of the monotonic clock, `seconds` from now; None is never."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def remaining(self) -> float | None:
+        """Seconds left, for a socket's timeout. Raises TimeoutError when there are none."""
+        if self._end is None:
+            return None
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"no end within {self.seconds:g} s")
+        return left
+
+
+def bounded(
+    deadline: Deadline, function: Callable[..., Result], *args: Any, discard: Callable[[Result], None] = lambda _: None
+) -> Result:
+    """The function's result, or TimeoutError when the deadline comes first; a later result is given to `discard`."""
+    outcome: list[Result] = []
+    errors: list[BaseException] = []
+    settled = threading.Lock()
+    abandoned = False
+
+    def run() -> None:
+        try:
+            result = function(*args)
+        except BaseException as error:  # noqa: BLE001  (it is raised again in the caller's thread)
+            errors.append(error)
+            return
+        with settled:
+            if abandoned:
+                discard(result)
+            else:
+                outcome.append(result)
+
+    thread = threading.Thread(target=run, daemon=True, name="dial")
+    try:
+        thread.start()
+    except RuntimeError:
+        # Python 3.12 starts no thread while it ends, and a command that stored a mail still delivers it then.
+        return function(*args)
+    thread.join(deadline.remaining())
+    with settled:
+        abandoned = True
+    if errors:
+        raise errors[0]
+    if not outcome:
+        raise TimeoutError(f"no answer within {deadline.seconds:g} s")
+    return outcome[0]
+
+
+def resolve(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
+    """The addresses of a host, as socket.getaddrinfo gives them. Raises socket.gaierror, naming the host."""
+    try:
+        return bounded(deadline, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except socket.gaierror as error:
+        raise socket.gaierror(error.errno, f"{error.strerror}: {host}") from error
+    except UnicodeError as error:  # an empty label, or one that is too long
+        raise socket.gaierror(socket.EAI_NONAME, f"Not a host name: {host}") from error
+
+
+def connect(addresses: list[tuple[Any, ...]], deadline: Deadline) -> socket.socket:
+    """A connection to the first address that takes one; each gets its share of the time that is left."""
+    problem: OSError | None = None
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        left = deadline.remaining()
+        sock = None
+        try:
+            sock = socket.socket(family, kind, protocol)  # fails where the machine has no IPv6
+            sock.settimeout(None if left is None else max(left / (len(addresses) - number), 0.1))
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            if sock:
+                sock.close()
+            place = f"{address[0]}:{address[1]}"
+            if isinstance(error, TimeoutError):
+                problem = TimeoutError(f"{place} did not answer within {deadline.seconds:g} s")
+            else:
+                problem = type(error)(error.errno, f"{error.strerror} ({place})")
+        else:
+            return sock
+    raise problem or OSError("the name has no address")
+
+
+@sensitive_variables("proxy", "parsed", "login")
+def connect_through(proxy: str, host: str, port: int, deadline: Deadline) -> socket.socket:
+    """A connection to host:port through a proxy, which resolves the name. Raises ProxyFailed.
+
+    Its cause is left out: the frames below hold user and password, and error pages show frames.
+    `proxy`: socks5://, socks5h:// or http://[user:password@]host[:port], user and password percent-encoded.
+    """
+    place = "the address"
+    try:
+        parsed = urlsplit(proxy)
+        scheme, ports = parsed.scheme, {"socks5": 1080, "socks5h": 1080, "http": 80}
+        if scheme not in ports or not parsed.hostname:
+            raise ProxyFailed("the proxy's address is none: write socks5://, socks5h:// or http://host:port")
+        at = (parsed.hostname, parsed.port or ports[scheme])
+        place = "{}:{}".format(*at)
+        login = (unquote(parsed.username), unquote(parsed.password or "")) if parsed.username else None
+        if scheme == "http":
+            return _http_connect(at, login, host, port, deadline)
+        return bounded(
+            deadline, _socks_connect, at, login, host, port, deadline.remaining(), discard=socket.socket.close
+        )
+    except ProxyFailed:
+        raise
+    except python_socks.ProxyError as error:
+        raise ProxyFailed(f"proxy {place}: {_socks_reason(error, host, port)}") from None
+    except OSError as error:
+        raise ProxyFailed(f"proxy {place}: {error}") from None
+    except (ValueError, RuntimeError) as error:  # a port that is none; an answer that is not SOCKS
+        raise ProxyFailed(f"proxy {place}: {type(error).__name__}") from None
+
+
+def _socks_connect(
+    at: tuple[str, int], login: tuple[str, str] | None, host: str, port: int, seconds: float | None
+) -> socket.socket:
+    user, password = login or (None, None)
+    # rdns: both spellings, socks5 and socks5h, leave the name to the proxy.
+    client = Proxy(python_socks.ProxyType.SOCKS5, *at, username=user, password=password, rdns=True)
+    return client.connect(host, port, timeout=seconds)
+
+
+def _socks_reason(error: python_socks.ProxyError, host: str, port: int) -> str:
+    """The SOCKS reply (RFC 1928 6) in words that tell the proxy's trouble from the relay's."""
+    if error.error_code in _UNREACHABLE:
+        return f"it answers, but cannot reach {host}:{port}: {error} (SOCKS reply 0x{error.error_code:02X})"
+    code = f" (SOCKS reply 0x{error.error_code:02X})" if error.error_code else ""
+    return f"it refused: {error}{code}; asked for {host}:{port}"
+
+
+@sensitive_variables("login", "request")
+def _http_connect(
+    at: tuple[str, int], login: tuple[str, str] | None, host: str, port: int, deadline: Deadline
+) -> socket.socket:
+    """CONNECT (RFC 9110 9.3.6). Read byte by byte: the relay's greeting may come in the same packet."""
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
+    if login:
+        request += f"Proxy-Authorization: Basic {base64.b64encode(':'.join(login).encode()).decode()}\r\n"
+    sock = connect(resolve(*at, deadline), deadline)
+    try:
+        sock.settimeout(deadline.remaining())
+        sock.sendall(f"{request}\r\n".encode())
+        header = b""
+        while not header.endswith(b"\r\n\r\n"):
+            sock.settimeout(deadline.remaining())
+            byte = sock.recv(1)
+            header += byte
+            if not byte or len(header) > _HEADER_LIMIT:
+                raise ProxyFailed("proxy {}:{} did not answer in HTTP".format(*at))
+        status = header.split(b"\r\n", 1)[0].decode("latin-1")
+        if not status.split(" ", 1)[-1].startswith("2"):
+            raise ProxyFailed("proxy {}:{}: {}; asked for {}".format(*at, status, target))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,71 @@
+"""The envelope: sender, recipients and size as the commands MAIL, RCPT and DATA, within what the server takes."""
+
+import re
+import smtplib
+from collections.abc import Mapping, Sequence
+from email.headerregistry import AddressHeader
+from typing import Any
+
+from django.utils.encoding import punycode
+
+from notify.smtp.failure import marked
+
+_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+# What Django takes though RFC 5322 does not: a name without a domain; and what SMTPUTF8 (RFC 6531) allows.
+_HARMLESS = {"addr-spec local part with no domain", "local-part contains non-ASCII characters)"}
+
+
+def address(given: object) -> str:
+    """The one address for MAIL or RCPT: without display name, its domain in ASCII. Raises ValueError."""
+    text = str(given)  # translations are lazy
+    if _PLAIN_ADDRESS.fullmatch(text):
+        return text
+    try:
+        parsed: Any = AddressHeader.value_parser(text)
+        defects = {str(defect) for defect in parsed.all_defects} - _HARMLESS
+        mailboxes = parsed.all_mailboxes
+    except Exception as error:  # the library's parser stumbles in many ways: over "to@", "=@["
+        raise ValueError(f"Invalid address {text!r}") from error
+    if defects or len(mailboxes) != 1:
+        raise ValueError(f"Invalid address {text!r}: {'; '.join(sorted(defects)) or 'must be a single address'}")
+    bare: str = mailboxes[0].addr_spec
+    local, at, domain = bare.rpartition("@")
+    if not bare or (at and not (local and domain)) or _CONTROL.search(bare) or set(domain) & set(" <>"):
+        raise ValueError(f"Invalid address {text!r}")
+    return f"{local}@{punycode(domain)!s}" if at else bare
+
+
+def commands(
+    features: Mapping[str, str], sender: str, recipients: Sequence[str], *, size: int = 0, eight_bit: bool = False
+) -> list[bytes]:
+    """The lines MAIL, RCPT …, DATA. `features`: the server's, as smtplib keeps them; `size` in bytes, 0 unsaid.
+
+    Raises SMTPDataError for a message that is too large, SMTPSenderRefused or SMTPRecipientsRefused for an address
+    that this server cannot take, each before a byte is sent.
+    """
+    options = _size(features, size) if "size" in features and size else ""
+    if eight_bit and "8bitmime" in features:
+        options += " BODY=8BITMIME"
+    foreign = [address for address in (sender, *recipients) if not address.isascii()]
+    if foreign:
+        if "smtputf8" not in features:
+            raise _untakeable(sender, foreign)
+        options += " SMTPUTF8"
+    words = [f"MAIL FROM:<{sender}>{options}", *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"]
+    return [f"{word}\r\n".encode() for word in words]
+
+
+def _size(features: Mapping[str, str], size: int) -> str:
+    limit = features["size"].strip()
+    if limit.isdigit() and 0 < int(limit) < size:
+        text = f"5.3.4 The message has {size} bytes, the relay takes {limit} at most (SIZE, RFC 1870)"
+        raise marked(smtplib.SMTPDataError(552, text.encode()), "data")
+    return f" SIZE={size}"
+
+
+def _untakeable(sender: str, foreign: list[str]) -> smtplib.SMTPException:
+    code, text = 553, b"5.6.7 The relay takes no address with letters beyond ASCII before the @ (SMTPUTF8, RFC 6531)"
+    if sender in foreign:
+        return marked(smtplib.SMTPSenderRefused(code, text, sender), "sender")
+    return marked(smtplib.SMTPRecipientsRefused(dict.fromkeys(foreign, (code, text))), "recipient")

@@ -1,0 +1,124 @@
+"""One failed try in facts: in which phase, with which reply, in whose words. Made from any backend's exception."""
+
+import base64
+import re
+import smtplib
+import socket
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+Error = TypeVar("Error", bound=BaseException)
+
+PHASES = ("config", "proxy", "dns", "connect", "greeting", "ehlo", "tls", "auth", "sender", "recipient", "data", "end")
+# `prepare` is the one phase before the wire: the message itself could not be made into bytes.
+PREPARE = "prepare"
+_ENHANCED = re.compile(r"^\s*([245]\.\d{1,3}\.\d{1,3})\b")
+_BREAKS = (TimeoutError, ConnectionError, smtplib.SMTPServerDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_TEXT_LIMIT = 2000  # characters of a relay's words that are kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """`code` is the SMTP reply code or None where nothing was answered; `enhanced` an RFC 3463 code or "".
+
+    `broken`: the connection broke, was never made or went silent; nobody refused anything.
+    `unheard`: the whole message was handed over and its answer never came (RFC 1047), so it may have been taken.
+    """
+
+    phase: str
+    text: str
+    code: int | None = None
+    enhanced: str = ""
+    broken: bool = False
+    unheard: bool = False
+
+    @property
+    def words(self) -> str:
+        """The reply as the relay gave it: `550 5.1.1 No such user`."""
+        return f"{self.code} {self.text}" if self.code else self.text
+
+
+def from_exception(error: BaseException, *, secrets: Iterable[str] = ()) -> Failure:
+    """The facts of an exception from any email backend. Ours says its `phase`; for others it is told by type."""
+    code, words = _reply(error)
+    phase = getattr(error, "phase", "") or _phase(error, code)
+    text = scrub(words, secrets)[:_TEXT_LIMIT]
+    match = _ENHANCED.match(text)
+    return Failure(
+        phase=phase,
+        code=code,
+        enhanced=match[1] if match else "",
+        text=text,
+        broken=code is None and isinstance(error, _BREAKS),
+        unheard=phase == "end" and code is None,
+    )
+
+
+def marked(error: Error, phase: str) -> Error:
+    """The exception with its phase; the first one that was given stays."""
+    if not hasattr(error, "phase"):
+        error.phase = phase  # type: ignore[attr-defined]
+    return error
+
+
+def decode(raw: bytes | str) -> str:
+    """Reply bytes as text: UTF-8, else GBK (QQ answers so), else what can be read of it."""
+    if isinstance(raw, str):
+        return raw
+    for encoding in ("utf-8", "gbk"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("utf-8", "replace")
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret, also in base64, made unreadable, and with NUL gone (PostgreSQL refuses it)."""
+    for secret in secrets:
+        if secret:
+            encoded = base64.b64encode(secret.encode()).decode()
+            text = text.replace(secret, "***").replace(encoded, "***")
+    # Lone surrogates, too, can be kept by no database.
+    return text.replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
+
+
+def _reply(error: BaseException) -> tuple[int | None, str]:
+    if isinstance(error, smtplib.SMTPRecipientsRefused) and error.recipients:
+        code, raw = next(iter(error.recipients.values()))
+        return code, decode(raw)
+    if isinstance(error, smtplib.SMTPResponseException):
+        # smtplib uses -1 for "the connection broke while the answer was read".
+        answered = 200 <= error.smtp_code <= 599
+        return (error.smtp_code if answered else None), decode(error.smtp_error)
+    name = type(error).__name__
+    return None, f"{name}: {error}" if str(error) else name
+
+
+def _phase(error: BaseException, code: int | None) -> str:
+    match error:
+        case smtplib.SMTPConnectError():
+            return "greeting"
+        case smtplib.SMTPHeloError():
+            return "ehlo"
+        case smtplib.SMTPAuthenticationError() | smtplib.SMTPNotSupportedError():
+            return "auth"
+        case smtplib.SMTPSenderRefused():
+            return "sender"
+        case smtplib.SMTPRecipientsRefused():
+            return "recipient"
+        case smtplib.SMTPDataError():
+            return "end"
+        case socket.gaierror():
+            return "dns"
+        case ssl.SSLError():
+            return "tls"
+        case ConnectionRefusedError():
+            return "connect"
+        case smtplib.SMTPException() | OSError():
+            # Without a phase nobody can say whether the message had been handed over: the careful reading.
+            return "end" if code is None else "data"
+        case _:
+            return PREPARE

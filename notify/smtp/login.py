@@ -1,0 +1,79 @@
+"""Logging in: with the mechanisms both sides know, and without a trace of the password in any error (RFC 4954)."""
+
+import base64
+import hmac
+import smtplib
+from collections.abc import Callable
+from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
+
+from notify.smtp.wire import Wire
+
+CHALLENGES = 5  # of one mechanism; LOGIN, the longest, has two
+# What the server says of the name and the password, and not of the mechanism: the next one has the same two.
+FINAL = (421, 454, 530, 534, 535)
+
+
+class Login(Wire):
+    """A wire that can log in: smtplib's mechanisms, asked for in our own way."""
+
+    _refusal: smtplib.SMTPAuthenticationError | None = None
+
+    @sensitive_variables("password", "error")
+    def log_in(self, username: str, password: str) -> None:
+        """Raises SMTPAuthenticationError, SMTPNotSupportedError where AUTH is not offered, or what the wire raises."""
+        with self.phase("auth") as say:
+            try:
+                self.login(username, password)
+            except smtplib.SMTPResponseException as error:
+                clean = _without(error.smtp_error, username, password)
+                # A new exception: the frames below hold the password, and error pages show frames.
+                raise type(error)(error.smtp_code, clean) from None
+            except OSError as error:
+                raise error.with_traceback(None) from None
+            finally:
+                self.user = self.password = ""
+                self._refusal = None
+            say(f"as {username}")
+
+    def auth(
+        self, mechanism: str, authobject: Callable[..., str | None], *, initial_response_ok: bool = True
+    ) -> tuple[int, bytes]:
+        """As smtplib's, but in UTF-8, and with 235 as the only success: it takes 503, "not available", for one.
+
+        smtplib tries every mechanism. A password that was refused is not offered again: that locks accounts, and
+        where the server has hung up meanwhile, its reason would be lost.
+        """
+        if self._refusal:
+            raise self._refusal
+        initial = authobject() if initial_response_ok else None
+        code, text = self.docmd("AUTH", mechanism if initial is None else f"{mechanism} {_encoded(initial)}")
+        self._auth_challenge_count = int(initial is not None)
+        while code == 334 and self._auth_challenge_count <= CHALLENGES:
+            self._auth_challenge_count += 1
+            code, text = self.docmd(_encoded(authobject(base64.decodebytes(text)) or ""))
+        if code == 235:
+            return code, text
+        refusal = smtplib.SMTPAuthenticationError(code, text)
+        if code in FINAL and mechanism != "CRAM-MD5":  # offered by servers that cannot do it: worth a second way
+            self._refusal = refusal
+        raise refusal
+
+    def auth_cram_md5(self, challenge: Any = None) -> Any:
+        if challenge is None:
+            return None
+        return f"{self.user} {hmac.new(self.password.encode(), challenge, 'md5').hexdigest()}"
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@sensitive_variables()
+def _without(words: bytes | str, username: str, password: str) -> bytes:
+    """The server's words without the password, in case it repeats what it was sent."""
+    raw = words if isinstance(words, bytes) else words.encode()
+    for secret in (password, _encoded(password), _encoded(f"\0{username}\0{password}")):
+        raw = raw.replace(secret.encode(), b"***")
+    return raw

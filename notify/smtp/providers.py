@@ -1,0 +1,171 @@
+"""Presets of mail providers: which host, port and TLS mode, what to log in with, and whose name a sender must bear."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+# What stands in MAIL_PASSWORD, by the word the table has for it.
+LOGINS = MappingProxyType(
+    {
+        "account": _("the account's password"),
+        "api-key": _("an API key"),
+        "app-password": _("an app password, made in the account's security settings; never the account's own"),
+        "bridge": _("the password that the bridge shows"),
+        "client-password": _("a client password, made in the account's settings"),
+        "code": _("an authorization code (授权码), made in the webmail when SMTP is switched on; never the password"),
+        "email-password": _("the password for e-mail programs, set in the account's settings"),
+        "none": _("nothing: no login"),
+        "oauth": _("the account's password, where Microsoft still takes it"),
+        "ses": _("SMTP credentials, made in the SES console; not AWS access keys"),
+        "smtp-key": _("an SMTP key"),
+        "smtp-password": _("SMTP credentials, made in the provider's console"),
+        "token": _("an SMTP token"),
+    }
+)
+# Whose address the sender may be.
+SENDERS = MappingProxyType(
+    {
+        "any": "",
+        "login": _("the sender must be the login"),
+        "own": _("the sender must be the login or an alias of it"),
+        "rewritten": _("another sender is replaced by the login"),
+        "verified": _("the sender must be verified with the provider"),
+    }
+)
+# The mode that a port means where the provider's own table says nothing of it.
+MODES = MappingProxyType({465: "tls", 994: "tls", 2465: "tls"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """What a provider asks for.
+
+    `ports`: port → tls, starttls or plain; the first is the default. `domains`: of its users' addresses. `login`: a key
+    of LOGINS. `sender`: a key of SENDERS. `user`: the word to log in as, where it is the same for everybody.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    ports: Mapping[int, str]
+    domains: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    login: str = "account"
+    sender: str = "any"
+    user: str = ""
+    note: str = ""
+
+    @property
+    def host(self) -> str:
+        return self.hosts[0]
+
+    @property
+    def port(self) -> int:
+        return next(iter(self.ports))
+
+    @property
+    def mode(self) -> str:
+        return self.ports[self.port]
+
+    @property
+    def sender_is_login(self) -> bool:
+        """Whether no other sender is taken than the address one logs in with."""
+        return self.sender == "login"
+
+    def mode_of(self, port: int) -> str:
+        return self.ports.get(port) or MODES.get(port) or ("starttls" if self.mode == "tls" else self.mode)
+
+    def port_of(self, mode: str) -> int:
+        """The port where the provider speaks the mode, else its default port."""
+        return next((port for port, its_mode in self.ports.items() if its_mode == mode), self.port)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Where mail is handed over, and how. `sender_is_login`: where no sender is set, it had better be the login."""
+
+    host: str
+    port: int
+    use_tls: bool
+    use_ssl: bool
+    sender_is_login: bool
+
+
+def _read() -> Iterator[Provider]:
+    table: dict[str, dict[str, Any]] = tomllib.loads(
+        Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
+    )
+    for name, row in table.items():
+        regions = row.pop("regions", [])
+        facts: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+        facts["ports"] = MappingProxyType({int(port): mode for port, mode in row["ports"].items()})
+        yield Provider(name=name, **facts)
+        for region in regions:
+            host = facts["hosts"][0].replace(regions[0], region)
+            yield Provider(**{**facts, "name": f"{name}-{region}", "hosts": (host,), "aliases": ()})
+
+
+PROVIDERS = tuple(_read())
+_BY_NAME = {word: each for each in reversed(PROVIDERS) for word in (each.name, *each.aliases)}
+# Of two with one host the first: ses is also ses-us-east-1. A loopback address is nobody's.
+_BY_HOST = {host: each for each in reversed(PROVIDERS) for host in each.hosts if host != "127.0.0.1"}
+_BY_DOMAIN = {domain: each for each in reversed(PROVIDERS) for domain in each.domains}
+
+
+def names() -> list[str]:
+    """Every word that MAIL_SERVICE takes."""
+    return [name for provider in PROVIDERS for name in (provider.name, *provider.aliases)]
+
+
+def find(*, service: str = "", username: str = "", host: str = "") -> Provider | None:
+    """The preset by its name or alias, else by its host, else by the domain of the address one logs in with."""
+    if service:
+        return _BY_NAME.get(service.strip().lower())
+    if host:
+        return _BY_HOST.get(host.strip().rstrip(".").lower())
+    return _BY_DOMAIN.get(username.rpartition("@")[2].strip().lower())
+
+
+def route(
+    *, service: str, username: str, server: str, port: int | None, use_tls: bool | None, use_ssl: bool | None
+) -> Route:
+    """The way to the relay: what is given explicitly wins over the preset, the preset over localhost:25.
+
+    A port given alone brings the provider's mode on that port, a mode given alone the provider's port for that mode.
+    """
+    provider = find(service=service, username=username, host=server)
+    given = None
+    if use_tls is not None or use_ssl is not None:
+        given = "tls" if use_ssl else "starttls" if use_tls else "plain"
+    mode = given or "plain"
+    if provider:
+        mode = given or provider.mode_of(port or provider.port)
+        port = port or provider.port_of(mode)
+    return Route(
+        host=server or (provider.host if provider else "localhost"),
+        port=port or 25,
+        # Both at once is wrong, and it is a check's part to say so.
+        use_tls=bool(use_tls) if given else mode == "starttls",
+        use_ssl=bool(use_ssl) if given else mode == "tls",
+        sender_is_login=bool(provider and provider.sender in ("login", "own", "rewritten") and "@" in username),
+    )
+
+
+def lines() -> list[str]:
+    """The presets as a table for people."""
+    return [line for provider in PROVIDERS for line in _lines_of(provider)]
+
+
+def _lines_of(provider: Provider) -> Iterator[str]:
+    ports = ", ".join(f"{port} {mode}" for port, mode in provider.ports.items())
+    also = f" (or {', '.join(provider.aliases)})" if provider.aliases else ""
+    yield f"{provider.name}{also}: {provider.host} {ports}"
+    user = f"MAIL_USERNAME={provider.user}; " if provider.user else ""
+    rule = f"; {SENDERS[provider.sender]}" if SENDERS[provider.sender] else ""
+    yield f"    {user}MAIL_PASSWORD: {LOGINS[provider.login]}{rule}"
+    if provider.note:
+        yield f"    {provider.note}"

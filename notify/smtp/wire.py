@@ -1,0 +1,160 @@
+"""The bytes of an SMTP session: sent and read under one deadline, every failure marked with its phase.
+
+smtplib's client, with its own reading and sending. Every exception that leaves it has a `phase`, one of
+notify.smtp.failure.PHASES, and is an OSError (smtplib's exceptions are).
+"""
+
+import contextlib
+import re
+import smtplib
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from notify.smtp.dial import Deadline
+from notify.smtp.failure import marked
+
+LINE_LIMIT = 8192  # bytes; RFC 5321 4.5.3.1.5 has 512
+REPLY_LIMIT = 100  # lines of one reply
+QUIT_SECONDS = 2.0
+ARMED_WITHIN = 0.2  # seconds by which a socket's timeout may exceed the deadline
+_REFUSAL = re.compile(rb"^[45]\d\d(?!-)[^\n]*\n", re.MULTILINE)  # the last line of a reply that says no
+
+Observer = Callable[[str, str, float], None]  # phase, detail, milliseconds
+
+
+class Phase:
+    """`with phase as say`. Written out, as a mail goes through half a dozen of them."""
+
+    __slots__ = ("_detail", "_name", "_observer", "_started")
+
+    def __init__(self, name: str, observer: Observer | None) -> None:
+        self._name = name
+        self._observer = observer
+        self._detail: list[str] = []
+        self._started = 0.0
+
+    def __enter__(self) -> Callable[[str], None]:
+        if self._observer:
+            self._started = time.monotonic()
+        return self._detail.append
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is not None:
+            marked(error, self._name)
+        elif self._observer and self._detail:
+            self._observer(self._name, "; ".join(self._detail), (time.monotonic() - self._started) * 1000)
+
+
+class Wire(smtplib.SMTP):
+    """`deadline` bounds everything until it is replaced; the observer hears of each phase that ended well."""
+
+    def __init__(self, *, local_hostname: str, timeout: float | None, observer: Observer | None = None) -> None:
+        super().__init__(local_hostname=local_hostname, timeout=timeout or 60)  # the latter unused: deadlines rule
+        self.deadline = Deadline(timeout)
+        self.observed = observer is not None
+        self._armed: float | None = None
+        self._buffer = bytearray()
+        self._observer = observer
+
+    def answers(self, seconds: float = 5) -> bool:
+        """Whether an idle session is still good (NOOP)."""
+        self.deadline = Deadline(seconds)
+        try:
+            return self.noop()[0] == 250
+        except OSError:
+            return False
+
+    def leave(self) -> None:
+        """QUIT, politely and briefly; never raises."""
+        self.deadline = Deadline(QUIT_SECONDS)
+        with contextlib.suppress(OSError):
+            self.docmd("quit")
+        self.close()
+
+    def phase(self, name: str) -> "Phase":
+        """Marks what is raised within with the phase; reports what was said within when it ends well."""
+        return Phase(name, self._observer)
+
+    def send(self, s: Any) -> None:
+        """All of it, or SMTPServerDisconnected, or TimeoutError.
+
+        Where the server hung up in the middle but left a refusal behind, that is left to getreply().
+        """
+        if not self.sock:
+            raise smtplib.SMTPServerDisconnected("please run connect() first")
+        rest = memoryview(s.encode("utf-8") if isinstance(s, str) else s)
+        try:
+            while rest:  # not sendall(): over TLS its timeout begins anew with every 16 KiB
+                self._arm()
+                rest = rest[self.sock.send(rest) :]
+        except TimeoutError as error:
+            self.close()
+            raise TimeoutError(f"nothing taken within {self.deadline.seconds:g} s") from error
+        except OSError as error:
+            if self._left_a_refusal():
+                return
+            self.close()
+            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
+
+    def getreply(self) -> tuple[int, bytes]:
+        """One reply: its code (-1 for what is none) and its lines, joined by line feeds."""
+        lines = []
+        while True:
+            line = self._read_line()
+            lines.append(line[4:].strip(b" \t\r\n"))
+            code = int(line[:3]) if line[:3].isdigit() else -1
+            if code == -1:
+                lines[-1] = line.strip(b" \t\r\n")
+            if line[3:4] != b"-" or code == -1:
+                return code, b"\n".join(lines)
+            if len(lines) >= REPLY_LIMIT:
+                self.close()
+                raise smtplib.SMTPServerDisconnected("the server's reply has no end")
+
+    def close(self) -> None:
+        self._buffer = bytearray()
+        super().close()
+
+    def _arm(self) -> None:
+        """Give the socket what is left of the deadline; anew only where that differs, as each time is a system call."""
+        left = self.deadline.remaining()
+        if left is None or self._armed is None or not 0 <= self._armed - left < ARMED_WITHIN:
+            self.sock.settimeout(left)  # type: ignore[union-attr]  # the callers have looked
+            self._armed = left
+
+    def _left_a_refusal(self) -> bool:
+        with contextlib.suppress(OSError):
+            while self.sock and len(self._buffer) < LINE_LIMIT:
+                self.sock.settimeout(1)
+                self._armed = None
+                received = self.sock.recv(4096)
+                if not received:
+                    break
+                self._buffer += received
+        return bool(_REFUSAL.search(self._buffer))
+
+    def _read_line(self) -> bytes:
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > LINE_LIMIT:
+                self.close()
+                raise smtplib.SMTPServerDisconnected("the server's line has no end")
+            if not self.sock:
+                raise smtplib.SMTPServerDisconnected("please run connect() first")
+            try:
+                self._arm()
+                received = self.sock.recv(4096)
+            except TimeoutError as error:
+                self.close()
+                raise TimeoutError(f"no answer within {self.deadline.seconds:g} s") from error
+            except OSError as error:
+                self.close()
+                raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
+            if not received:
+                self.close()
+                raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
+            self._buffer += received
+        line = bytes(self._buffer[: end + 1])
+        del self._buffer[: end + 1]
+        return line

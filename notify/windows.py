@@ -1,0 +1,82 @@
+"""When a topic floods: the slots of an interval, taken without making anybody wait.
+
+An interval opens with the first event after a quiet time, or with a digest. Its first NOTIFY_BURST events have a slot
+each and are mailed at once. The others wait until NOTIFY_INTERVAL seconds after it opened.
+"""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from notify.models import Event, Window
+
+
+def take_slot(event: Event, now: datetime | None = None) -> bool:
+    """Whether a recorded event may be mailed at once. Called in the visitor's transaction.
+
+    Where another transaction is just taking a slot, the answer is False rather than a wait: the event is told by
+    the next sweep, about a second later.
+    """
+    if settings.NOTIFY_INTERVAL == 0:
+        return True
+    now, topic = now or timezone.now(), event.topic
+    seen = Window.objects.filter(topic=topic).first()
+    if seen and is_live(seen, now) and seen.singles >= settings.NOTIFY_BURST:
+        return False  # the flood's way: one SELECT, nothing locked
+    if not seen:
+        Window.objects.bulk_create([Window(topic=topic, opened_at=now)], ignore_conflicts=True)
+    window = lock(topic)
+    if window is None:
+        return False
+    if not is_live(window, now):
+        if Event.objects.waiting().filter(topic=topic).exclude(pk=event.pk).exists():
+            return False  # the digest that ends this interval is due: it carries this event too
+        window.opened_at, window.singles = now, 0
+    return count_single(window)
+
+
+def lock(topic: str) -> Window | None:
+    """The topic's row, ours until the transaction ends; None where somebody else has it (or it does not exist)."""
+    rows = Window.objects.filter(topic=topic)
+    if connection.features.has_select_for_update_skip_locked:
+        rows = rows.select_for_update(skip_locked=True)
+    return rows.first()  # SQLite: a transaction that writes is alone from its start (IMMEDIATE)
+
+
+def lock_or_make(topic: str, now: datetime) -> Window | None:
+    """As `lock`; a topic that never had an interval gets one that is over."""
+    over = now - timedelta(seconds=settings.NOTIFY_INTERVAL)
+    Window.objects.bulk_create([Window(topic=topic, opened_at=over)], ignore_conflicts=True)
+    return lock(topic)
+
+
+def count_single(window: Window) -> bool:
+    """Take one of the interval's slots; False when all are taken."""
+    if window.singles >= settings.NOTIFY_BURST:
+        return False
+    window.singles += 1
+    window.save(update_fields=["opened_at", "singles"])
+    return True
+
+
+def is_live(window: Window, now: datetime) -> bool:
+    """Not over yet. Another machine's clock may be a little ahead; one far ahead means that ours was set back."""
+    return window.opened_at - timedelta(seconds=settings.NOTIFY_INTERVAL) <= now < ends_at(window)
+
+
+def ends_at(window: Window) -> datetime:
+    """When the digest is due. An event at this very moment belongs to the next interval."""
+    return window.opened_at + timedelta(seconds=settings.NOTIFY_INTERVAL)
+
+
+def reopen(window: Window, now: datetime) -> None:
+    window.opened_at, window.singles = now, 0
+    window.save(update_fields=["opened_at", "singles"])
+
+
+def next_digests() -> dict[str, datetime]:
+    """For each topic that has events waiting: when the digest that tells them is due."""
+    topics = Event.objects.waiting().order_by().values_list("topic", flat=True).distinct()
+    return {window.topic: ends_at(window) for window in Window.objects.filter(topic__in=topics).order_by("topic")}

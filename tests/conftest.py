@@ -1,0 +1,108 @@
+"""Fixtures of the whole suite: the project's own outbox, a real SMTP server, and the site as a process."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+from django.conf import settings
+
+from tests import servers
+from tests.ports import Reserved
+from tests.relays import Relay
+from tests.site import Site, template_database
+
+# What takes long for what it does, or needs real servers or a browser: run by `make slow` and CI, not by `make test`.
+SLOW_FOLDERS = ("e2e", "services", "faults")
+
+
+# Before -m is applied.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, by name, what needs a server that is not on this machine; start with what waits for processes."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW_FOLDERS:
+            item.add_marker("slow")
+    items.sort(key=lambda item: "make_site" not in getattr(item, "fixturenames", ()))
+    for item in items:
+        for marker in item.iter_markers("service"):
+            for name in marker.args:
+                if not servers.is_here(name):
+                    item.add_marker(pytest.mark.skip(reason=f"{name} is not on this machine"))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """SQLite as a file: threads share it, as they do in the running site. On a server, a name nobody else has."""
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+    else:
+        name = f"test_flasky_{os.getpid()}"
+    database.setdefault("TEST", {})["NAME"] = name
+
+
+@pytest.fixture(autouse=True)
+def _own_outbox(settings: Any) -> None:
+    """Django's test runner puts locmem in place of every email backend; here the outbox is what is tested."""
+    if django.VERSION >= (6, 1):
+        transport = settings.MAILERS["transport"] | {"BACKEND": settings.NOTIFY_TRANSPORT["BACKEND"]}
+        settings.MAILERS = {"default": {"BACKEND": "notify.outbox.EmailBackend"}, "transport": transport}
+    else:
+        settings.EMAIL_BACKEND = "notify.outbox.EmailBackend"
+
+
+@pytest.fixture
+def use_transport(settings: Any) -> Callable[..., None]:
+    """Put another backend in the transport's place: `use_transport("dotted.path", host=…)`."""
+
+    def use(backend: str, **options: Any) -> None:
+        settings.NOTIFY_TRANSPORT = {"BACKEND": backend, "OPTIONS": options}
+        if django.VERSION >= (6, 1):
+            settings.MAILERS = {**settings.MAILERS, "transport": settings.NOTIFY_TRANSPORT}
+
+    return use
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that nobody listens on, and nobody else will."""
+    reserved = Reserved()
+    yield reserved.number
+    reserved.release()
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    """A real SMTP server that keeps what it is given."""
+    with Relay() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return template_database(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, migrated_database: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Site]]:
+    """The site with a database of its own: `make_site(MAIL_PORT=…)`; start it with `.start()`."""
+    sites: list[Site] = []
+
+    def make(**environment: object) -> Site:
+        folder = tmp_path / f"site{len(sites)}"
+        folder.mkdir()
+        shutil.copy(migrated_database, folder / "db.sqlite3")
+        sites.append(Site(folder, {"DATABASE_URL": f"sqlite:///{folder}/db.sqlite3", **environment}))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.discard()
+        # "teardown": the report of the call, which has failed or not, is already made.
+        request.node.add_report_section("teardown", "output of the site", site.output()[-8000:])

@@ -1,0 +1,70 @@
+"""Outboxes on both databases, and relays that misbehave."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.outbox import Outbox, create_postgresql, drop_postgresql, migrate
+from tests.site import ROOT
+
+
+class Sink:
+    """tests.faults.sink as a process; `taken()` is what it took: (recipient, Message-ID, Date) each."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def taken(self) -> list[tuple[str, ...]]:
+        return [tuple(line.split("\t")) for line in self._log.read_text().splitlines()] if self._log.exists() else []
+
+    def __enter__(self) -> "Sink":
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.sink", str(self._log)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        self.port = int(self._process.stdout.readline())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+BOTH = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.service("postgresql"))]
+
+
+@pytest.fixture(scope="session")
+def postgresql_template() -> Iterator[str]:
+    name = f"flasky_template_{os.getpid()}"
+    migrate(create_postgresql(name))
+    yield name
+    drop_postgresql(name)
+
+
+@pytest.fixture(params=BOTH)
+def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
+    """A migrated, empty outbox; the test runs once on each database."""
+    if request.param == "sqlite":
+        path = tmp_path / "outbox.sqlite3"
+        shutil.copy(request.getfixturevalue("migrated_database"), path)
+        made = Outbox(f"sqlite:///{path}")
+        yield made
+        made.close()
+        return
+    name = f"flasky_{os.getpid()}"
+    made = Outbox(create_postgresql(name, request.getfixturevalue("postgresql_template")))
+    yield made
+    made.close()
+    drop_postgresql(name)
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Sink]:
+    """A fast SMTP server in its own process."""
+    with Sink(tmp_path / "taken.tsv") as server:
+        yield server

@@ -1,0 +1,45 @@
+"""Which servers and programs are on this machine, by the names that `@pytest.mark.service` takes."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import ports
+
+PORTS = {"postgresql": 5432, "rabbitmq": 5672, "redis": 6379}
+PROGRAMS = {name: name for name in ("chromium", "gunicorn", "microsocks", "npm", "postfix", "tinyproxy")}
+NEED_ROOT = {"exim", "postfix"}
+# Debian's Exim and Postfix cannot both be installed: .ci/run unpacks Exim here.
+EXIM = Path(__file__).resolve().parent.parent / "var" / "exim" / "usr" / "sbin" / "exim4"
+_WHERE = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+@functools.cache
+def is_here(name: str) -> bool:
+    """Whether the named server answers on 127.0.0.1, or the named program can be run by us."""
+    if name in PORTS:
+        return ports.answers(PORTS[name])
+    if name in NEED_ROOT and os.geteuid() != 0:
+        return False
+    if name == "exim":
+        return _runs(exim(), "-C", "/dev/null", "-bV")
+    return program(PROGRAMS[name]) != ""
+
+
+def program(name: str) -> str:
+    """The path of a program, also one that lives where only root looks; "" for none."""
+    return shutil.which(name, path=_WHERE) or ""
+
+
+def exim() -> str:
+    return program("exim4") or str(EXIM)
+
+
+def _runs(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False

@@ -1,0 +1,34 @@
+"""Real servers from Debian, each a private instance on loopback."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.services.exim import Exim
+from tests.services.postfix import Postfix
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder where users other than root can walk, which tmp_path is not."""
+    folder = Path(tempfile.mkdtemp(prefix="flasky-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postfix(open_folder: Path) -> Iterator[Postfix]:
+    with Postfix(open_folder / "postfix") as server:
+        yield server
+
+
+@pytest.fixture
+def make_exim(open_folder: Path) -> Iterator[Callable[..., Exim]]:
+    """`make_exim(users={"name": "password"})` runs one until the test ends."""
+    with ExitStack() as running:
+        yield lambda **options: running.enter_context(Exim(open_folder / "exim", **options))

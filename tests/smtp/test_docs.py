@@ -1,0 +1,35 @@
+"""docs/providers.md says of every preset what the preset says, and its tables of refusals are true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from notify.smtp.diagnosis import diagnose
+from notify.smtp.failure import Failure
+from notify.smtp.providers import PROVIDERS, Provider, find
+
+PAGE = (Path(__file__).parents[2] / "docs/providers.md").read_text(encoding="utf-8")
+PHASES = ("auth", "sender", "end", "tls", "recipient")
+NAMED = [each for each in PROVIDERS if not each.name.startswith("ses-")]
+QUOTED = re.findall(r"`(\d{3} [^`]+)`", PAGE)
+
+
+@pytest.mark.parametrize("provider", NAMED, ids=lambda provider: provider.name)
+def test_every_preset_has_its_line(provider: Provider) -> None:
+    (line,) = [line for line in PAGE.splitlines() if re.match(rf"\| `{re.escape(provider.name)}`[, ]", line)]
+    ports = ", ".join(f"{port} {mode}" for port, mode in provider.ports.items())
+    assert f"| {provider.host} {ports} |" in line
+    assert all(f"`{alias}`" in line for alias in provider.aliases)
+
+
+@pytest.mark.parametrize("service", re.findall(r"^MAIL_SERVICE=(\S+)$", PAGE, re.MULTILINE))
+def test_every_example_names_a_preset(service: str) -> None:
+    assert find(service=service)
+
+
+@pytest.mark.parametrize("reply", QUOTED)
+def test_every_refusal_on_the_page_is_one_that_is_recognised(reply: str) -> None:
+    code, _, text = reply.replace("…", "-").partition(" ")
+    failures = [Failure(phase=phase, code=int(code), text=text) for phase in PHASES]
+    assert any(diagnose(failure) for failure in failures)

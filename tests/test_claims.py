@@ -1,0 +1,115 @@
+"""Claiming and settling: order, leases, fences, and the plan of the claim."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from notify import claims
+from notify.models import GIVE_UP_AFTER, Message
+
+pytestmark = pytest.mark.django_db
+
+
+def queue(count: int = 1, **columns: Any) -> list[Message]:
+    now = timezone.now() - timedelta(minutes=1)
+    rows = [
+        Message(
+            **{
+                "message_id": f"<{number}@example.com>",
+                "sender": "me@example.com",
+                "recipient": "you@example.com",
+                "mime": b"Subject: x\r\n\r\n",
+                "created_at": now,
+                "due_at": now,
+                "expires_at": now + GIVE_UP_AFTER,
+                **columns,
+            }
+        )
+        for number in range(count)
+    ]
+    return Message.objects.bulk_create(rows)
+
+
+def test_a_claim_takes_the_longest_due_first_whatever_their_numbers() -> None:
+    rows = queue(5)
+    for place, row in enumerate([rows[3], rows[0], rows[4], rows[1], rows[2]]):
+        Message.objects.filter(pk=row.pk).update(due_at=timezone.now() - timedelta(seconds=100 - place))
+    assert [claimed.id for claimed in claims.claim(4)] == [rows[3].pk, rows[0].pk, rows[4].pk, rows[1].pk]
+
+
+def test_a_claim_takes_only_what_is_due_and_unfinished() -> None:
+    queue(due_at=timezone.now() + timedelta(seconds=30))
+    for state in ("sent", "failed", "cancelled"):
+        queue(state=state)
+    [due] = queue()
+    assert [claimed.id for claimed in claims.claim(10)] == [due.pk]
+
+
+def test_what_is_claimed_is_not_claimed_again_before_its_lease_ends() -> None:
+    queue(2)
+    assert len(claims.claim(10)) == 2
+    assert claims.claim(10) == []
+    lease = Message.objects.first().due_at - timezone.now()  # type: ignore[union-attr]
+    assert timedelta(seconds=claims.lease_seconds() - 5) < lease <= timedelta(seconds=claims.lease_seconds() + 1)
+
+
+def test_a_dead_workers_messages_come_due_when_the_lease_ends_and_its_token_is_worthless_then() -> None:
+    queue()
+    [dead] = claims.claim(1)
+    Message.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+    [living] = claims.claim(1)
+    assert living.token != dead.token
+    assert not claims.mark_sent(dead, reply="250 Ok")
+    assert not claims.mark_failed(dead, reply="550", diagnosis="", uncertain=False)
+    claims.release([dead])
+    assert Message.objects.get().state == "sending"
+    assert claims.mark_sent(living, reply="250 2.0.0 Ok")
+    row = Message.objects.get()
+    assert (row.state, row.reply, row.claim, row.attempts) == ("sent", "250 2.0.0 Ok", "", 1)
+    assert row.sent_at
+
+
+def test_a_released_message_keeps_its_place_in_the_queue() -> None:
+    rows = queue(3)
+    first, *rest = claims.claim(2)
+    claims.release([first, *rest])
+    assert [claimed.id for claimed in claims.claim(3)] == [row.pk for row in rows]
+
+
+def test_a_retry_waits_by_the_databases_clock() -> None:
+    queue()
+    [claimed] = claims.claim(1)
+    claims.mark_retry(claimed, delay=120, reply="451 Later", diagnosis="", uncertain=True)
+    row = Message.objects.get()
+    assert (row.state, row.attempts, row.uncertain) == ("queued", 1, True)
+    assert 110 < (row.due_at - timezone.now()).total_seconds() <= 121
+
+
+def test_a_message_past_its_time_is_marked_as_expired() -> None:
+    queue(expires_at=timezone.now() - timedelta(seconds=1))
+    assert claims.claim(1)[0].expired
+
+
+def test_the_claim_walks_the_partial_index_past_a_long_history() -> None:
+    queue(20_000, state="sent")
+    queue(50)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("ANALYZE notify_message")
+            cursor.execute("EXPLAIN " + claims._CLAIM_POSTGRESQL, [20, "token", 60])
+        else:
+            cursor.execute("EXPLAIN QUERY PLAN " + claims._CLAIM_SQLITE, ["token", "+60 seconds", 20])
+        plan = "\n".join(str(row) for row in cursor.fetchall())
+    assert "message_unfinished" in plan
+    assert "Seq Scan on notify_message" not in plan
+    assert len(claims.claim(20)) == 20
+
+
+def test_a_message_that_is_to_wait_longer_than_any_schedule_is_pulled_in() -> None:
+    queue(due_at=timezone.now() + timedelta(days=1))
+    queue(due_at=timezone.now() + timedelta(minutes=34))
+    assert claims.pull_in() == 1
+    assert len(claims.claim(5)) == 1

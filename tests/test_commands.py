@@ -1,0 +1,205 @@
+"""manage.py deliver and manage.py outbox: what they print, and how they end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command, execute_from_command_line
+from django.core.management.base import CommandError
+from django.db import OperationalError
+
+from notify import breaker, delivery, dispatch, operations
+from notify.models import Message, Relay
+from notify.retry import Decision, Kind
+from tests.backends import Scripted
+from tests.site import ROOT, environment
+from tests.test_claims import queue
+
+
+@pytest.fixture
+def _scripted(use_transport: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    use_transport("tests.backends.Scripted")
+    Scripted.reset()
+    # The commands' own process is this one, for a while.
+    monkeypatch.setattr(dispatch, "stand_aside", lambda: None)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    Scripted.reset()
+
+
+def run(*words: str) -> str:
+    out = StringIO()
+    call_command(*words, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_scripted")
+class TestDeliver:
+    def test_the_last_line_counts_what_became_of_the_messages(self) -> None:
+        queue(3)
+        Scripted.script = [None, ZeroDivisionError("poison")]
+        assert run("deliver").splitlines()[-1] == "sent 2, retry 1, failed 0, waiting 1"
+
+    def test_what_waits_for_a_digest_is_told_first(self) -> None:
+        from notify.models import Visitor
+
+        Visitor.objects.bulk_create([Visitor(name="Ann")])
+        assert run("deliver") == "sent 1, retry 0, failed 0, waiting 0\n"
+
+    def test_a_relay_in_trouble_is_named(self) -> None:
+        queue()
+        breaker.pause("maintenance")
+        assert run("deliver") == "The relay is paused: maintenance\nsent 0, retry 0, failed 0, waiting 1\n"
+
+    @pytest.mark.parametrize("number", ["0", "257", "-1"])
+    def test_a_number_of_connections_out_of_range_is_a_wrong_call(self, number: str) -> None:
+        with pytest.raises(CommandError, match="--connections is a number from 1 to 256") as raised:
+            run("deliver", f"--connections={number}")
+        assert raised.value.returncode == 2
+
+    def test_a_database_that_is_away_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(**options: Any) -> None:
+            raise OperationalError("away")
+
+        monkeypatch.setattr(delivery, "deliver_due", fail)
+        with pytest.raises(CommandError, match="The database does not answer: away"):
+            run("deliver")
+
+    def test_a_terminal_gets_a_bar(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        queue(2)
+        out = run("deliver")
+        assert f"\r[{'#' * 15}{'.' * 15}] 1/2\r[{'#' * 30}] 2/2\n" in out
+
+
+@pytest.mark.django_db
+class TestOutbox:
+    def test_status_is_for_people_or_machines(self) -> None:
+        queue(2)
+        assert "messages  queued 2, sending 0" in run("outbox", "status")
+        facts = json.loads(run("outbox", "status", "--json"))
+        assert (facts["messages"]["queued"], facts["relay"]["state"]) == (2, "open")
+
+    @pytest.mark.parametrize(
+        ("words", "hit"),
+        [
+            (["--all"], {0, 1, 2}),
+            (["--recipient", "ANN@example.com"], {0}),
+            (["--diagnosis", "quota"], {1}),
+            (["--contains", "mailbox FULL"], {2}),
+            (["--recipient", "ann@example.com", "--diagnosis", "quota"], set()),
+        ],
+    )
+    def test_retry_takes_the_messages_that_all_filters_choose(self, words: list[str], hit: set[int]) -> None:
+        rows = [
+            queue(state="failed", recipient="ann@example.com")[0],
+            queue(state="failed", diagnosis="quota")[0],
+            queue(state="failed", reply="452 Mailbox full")[0],
+        ]
+        assert run("outbox", "retry", *words) == f"retried {len(hit)}\n"
+        queued = set(Message.objects.filter(state="queued").values_list("pk", flat=True))
+        assert queued == {rows[number].pk for number in hit}
+
+    def test_messages_are_chosen_by_number(self) -> None:
+        first, second = queue(2)
+        assert json.loads(run("outbox", "cancel", str(second.pk), "--json")) == {"cancelled": 1}
+        first.refresh_from_db()
+        assert first.state == "queued"
+
+    def test_resend_makes_a_new_message(self) -> None:
+        [row] = queue(state="sent")
+        assert run("outbox", "resend", str(row.pk)) == "resent 1\n"
+        assert Message.objects.filter(state="queued").count() == 1
+
+    def test_pause_and_resume(self) -> None:
+        assert run("outbox", "pause", "--reason", "maintenance") == "relay paused\n"
+        assert (Relay.current().state, Relay.current().reason) == ("paused", "maintenance")
+        assert json.loads(run("outbox", "resume", "--json")) == {"relay": "open"}
+        assert Relay.current().state == "open"
+
+    def test_resume_tries_a_held_relay_now(self) -> None:
+        Relay.current()
+        breaker.report_failure(breaker.Permit(), Decision(kind=Kind.HOLD, delay=900), reason="535", diagnosis="")
+        run("outbox", "resume")
+        assert breaker.admit()
+
+    def test_purge_counts_what_it_removed(self) -> None:
+        queue(2, state="cancelled")
+        assert run("outbox", "purge") == "messages 0, events 0\n"
+        assert run("outbox", "purge", "--days", "0", "--visitors") == "messages 2, events 0, visitors 0\n"
+
+    @pytest.mark.parametrize("action", ["retry", "cancel"])
+    def test_no_choice_is_a_wrong_call(self, action: str) -> None:
+        with pytest.raises(CommandError, match="Which messages") as raised:
+            run("outbox", action)
+        assert raised.value.returncode == 2
+
+    def test_negative_days_are_a_wrong_call(self) -> None:
+        with pytest.raises(CommandError, match="--days is a whole number from 0") as raised:
+            run("outbox", "purge", "--days=-1")
+        assert raised.value.returncode == 2
+
+    def test_a_database_that_is_away_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail() -> None:
+            raise OperationalError("away")
+
+        monkeypatch.setattr(operations, "status", fail)
+        with pytest.raises(CommandError, match="The database does not answer: away"):
+            run("outbox", "status")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["outbox"],
+        ["outbox", "explode"],
+        ["outbox", "retry", "first"],
+        ["outbox", "resend"],
+        ["outbox", "purge", "--days", "soon"],
+        ["deliver", "--connections", "many"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call_exits_with_2_and_says_how_to_call(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        execute_from_command_line(["manage.py", *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: manage.py")
+
+
+@pytest.mark.parametrize(("action", "done"), [("retry", "retried"), ("cancel", "cancelled")])
+def test_the_help_is_in_english(action: str, done: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        execute_from_command_line(["manage.py", "outbox", action, "--help"])
+    assert f"every message that can be {done}" in capsys.readouterr().out
+
+
+def test_watch_delivers_until_sigterm_and_exits_with_0(make_site: Callable[..., Any]) -> None:
+    site = make_site(NOTIFY_DISPATCH="worker", MAIL_BACKEND="console")
+    watch = subprocess.Popen(
+        [sys.executable, "manage.py", "deliver", "--watch", "--connections", "2"],
+        cwd=ROOT,
+        env=environment(**site.variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watch.stderr
+    assert watch.stdout
+    assert watch.stderr.readline() == "delivering over 2 connection(s); SIGTERM or Ctrl-C ends it\n"
+    made = site.manage("shell", "-v0", "-c", "from notify.models import Visitor; Visitor.objects.create(name='Ann')")
+    assert made.returncode == 0, made.stderr
+    lines = iter(watch.stdout.readline, "")
+    assert any("Subject: [Flasky] New visitor" in line for line in lines)
+    os.kill(watch.pid, signal.SIGTERM)
+    watch.communicate(timeout=20)
+    assert watch.returncode == 0

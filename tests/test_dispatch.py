@@ -1,0 +1,225 @@
+"""Who runs delivery: which process, which threads, and that they go on whatever happens."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from notify import dispatch
+from notify.dispatch import Dispatcher, Leaving, Loop
+from tests.relays import Relay
+from tests.site import ROOT, Site, environment
+
+
+class Turns:
+    """Stands in for a loop's turn: does what it is told in order, then stops the loop."""
+
+    def __init__(self, *steps: Exception | None) -> None:
+        self.stop, self.wake, self.count = threading.Event(), threading.Event(), 0
+        self.loop = Loop(sweeps=True, stop=self.stop, wake=self.wake)
+        self.loop.turn = self.turn  # type: ignore[method-assign]
+        self._steps = list(steps)
+
+    def turn(self) -> None:
+        self.count += 1
+        self.wake.set()  # no waiting between the turns
+        if not self._steps:
+            self.stop.set()
+        elif step := self._steps.pop(0):
+            raise step
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OperationalError("the database is away"), ZeroDivisionError("a mistake of ours")])
+def test_a_loop_outlives_whatever_a_turn_raises(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dispatch, "DATABASE_BACKOFF", (0.01,))
+    turns = Turns(error, None, error)
+    turns.loop.run()
+    assert turns.count == 4
+    words = {
+        OperationalError: "delivery waits for the database: the database is away",
+        ZeroDivisionError: "delivery stumbled and goes on",
+    }[type(error)]
+    assert caplog.text.count(words) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_stays_away_is_asked_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(*[OperationalError("away")] * 8)
+    waits: list[float] = []
+    monkeypatch.setattr(turns.stop, "wait", waits.append)
+    turns.loop.run()
+    assert waits == [0.1, 0.5, 1, 2, 5, 10, 10, 10]
+
+
+def test_a_loop_that_is_stopped_before_it_begins_does_nothing() -> None:
+    turns = Turns()
+    turns.stop.set()
+    turns.loop.run()
+    assert turns.count == 0
+
+
+def test_leaving_begins_with_the_end_of_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive, now = [True], [100.0]
+    main = SimpleNamespace(is_alive=lambda: alive[0])
+    monkeypatch.setattr(dispatch, "threading", SimpleNamespace(main_thread=lambda: main, Event=threading.Event))
+    monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    server, command, by_hand = Leaving(grace=0), Leaving(grace=30), Leaving(grace=30)
+    by_hand.set()
+    assert [leaving.is_set() for leaving in (server, command, by_hand)] == [False, False, True]
+    alive[0] = False
+    assert [leaving.is_set() for leaving in (server, command)] == [True, False]
+    now[0] += 30
+    assert command.is_set()
+
+
+@pytest.fixture
+def dispatcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dispatcher]:
+    """One of its own, with loops that only wait to be stopped."""
+
+    class Idle:
+        def __init__(self, *, stop: threading.Event, wake: threading.Event, **options: Any) -> None:
+            self.stop, self.wake = stop, wake
+
+        def run(self) -> None:
+            while not self.stop.is_set():
+                self.wake.wait(0.01)
+
+    monkeypatch.setattr(dispatch, "Loop", Idle)
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.01)
+    made = Dispatcher()
+    monkeypatch.setattr(dispatch, "_dispatcher", made)
+    yield made
+    made.stop()
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("deliver-")]
+
+
+def test_the_first_wake_up_starts_the_threads_and_the_next_ones_do_not(dispatcher: Dispatcher, settings: Any) -> None:
+    settings.NOTIFY_CONNECTIONS = 2
+    assert threads() == []
+    dispatcher.wake()
+    first = threads()
+    assert len(first) == 2
+    assert not any(thread.daemon for thread in first)
+    dispatcher.wake()
+    assert threads() == first
+
+
+def test_a_stopped_dispatcher_starts_anew_when_it_is_woken(dispatcher: Dispatcher) -> None:
+    dispatcher.wake()
+    dispatcher.stop()
+    assert threads() == []
+    dispatcher.wake()
+    assert len(threads()) == 1
+
+
+def test_a_command_that_delivers_by_other_means_starts_no_threads(dispatcher: Dispatcher, settings: Any) -> None:
+    settings.NOTIFY_DISPATCH = "thread"
+    dispatch.stand_aside()
+    dispatch.wake()
+    assert threads() == []
+
+
+@pytest.mark.parametrize(("mode", "count"), [("thread", 1), ("worker", 0), ("celery", 0)])
+def test_a_server_delivers_only_where_the_setting_says_so(
+    dispatcher: Dispatcher, settings: Any, mode: str, count: int
+) -> None:
+    settings.NOTIFY_DISPATCH = mode
+    dispatch.serve()
+    assert len(threads()) == count
+
+
+def test_waking_does_nothing_where_a_worker_polls(dispatcher: Dispatcher, settings: Any) -> None:
+    settings.NOTIFY_DISPATCH = "worker"
+    dispatch.wake()
+    assert threads() == []
+
+
+class Broker:
+    """A Celery application's one method that is used."""
+
+    sent: list[tuple[str, dict[str, Any]]] = []
+
+    @classmethod
+    def send_task(cls, name: str, **options: Any) -> None:
+        cls.sent.append((name, options))
+
+
+class NoBroker:
+    @staticmethod
+    def send_task(name: str, **options: Any) -> None:
+        raise ConnectionError("refused")
+
+
+def test_celery_is_sent_a_task(settings: Any) -> None:
+    settings.NOTIFY_DISPATCH, settings.NOTIFY_CELERY_APP = "celery", "tests.test_dispatch.Broker"
+    Broker.sent.clear()
+    dispatch.wake()
+    [(name, options)] = Broker.sent
+    assert (name, options["retry"]) == ("notify.tasks.deliver", False)
+
+
+def test_a_broker_that_is_away_is_no_error(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    settings.NOTIFY_DISPATCH, settings.NOTIFY_CELERY_APP = "celery", "tests.test_dispatch.NoBroker"
+    dispatch.wake()
+    assert "the broker took no wake-up (refused); the message waits in the outbox" in caplog.text
+
+
+def test_a_command_gives_the_mail_it_stored_one_chance_before_it_ends(
+    make_site: Callable[..., Site], relay: Relay
+) -> None:
+    site = make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=relay.port)
+    send = "from notify.mail import send_mail; print(send_mail('ann@example.com', 'Test', 'mail/test'))"
+    done = site.manage("shell", "-v0", "-c", send)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1", "")
+    assert [envelope.recipients for envelope in relay.wait_for(1)] == [["ann@example.com"]]
+
+
+def test_a_command_does_not_wait_long_for_a_relay_that_is_away(make_site: Callable[..., Site], free_port: int) -> None:
+    site = make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=free_port)
+    send = "from notify.mail import send_mail; send_mail('ann@example.com', 'Test', 'mail/test')"
+    started = time.monotonic()
+    assert site.manage("shell", "-v0", "-c", send).returncode == 0
+    assert time.monotonic() - started < 15
+    assert "queued 1" in site.manage("outbox", "status").stdout
+
+
+FORK = """
+import os, sys, threading, time
+import django
+django.setup()
+from notify import dispatch, mail
+dispatch.serve()
+time.sleep(0.2)
+child = os.fork()
+names = [thread.name for thread in threading.enumerate() if thread.name.startswith("deliver")]
+if child == 0:
+    print("child", names, flush=True)
+    mail.send_mail("ann@example.com", "From the child", "mail/test")
+    from notify.models import Message
+    while Message.objects.unfinished().exists():
+        time.sleep(0.05)
+    sys.exit()
+os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_server_process_delivers_as_its_parent_did(make_site: Callable[..., Site], relay: Relay) -> None:
+    site = make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=relay.port)
+    variables = environment(**site.variables, DJANGO_SETTINGS_MODULE="flasky.settings")
+    done = subprocess.run(
+        [sys.executable, "-c", FORK], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "child ['deliver-0']\n", "")
+    assert len(relay.wait_for(1)) == 1

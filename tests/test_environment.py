@@ -1,0 +1,284 @@
+"""Reading the environment: through a fresh process each, as a start does."""
+
+import json
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from flasky import environment as env
+from tests.site import manage
+
+SHOW = (
+    "from django.conf import settings as s; import json; print(json.dumps({n: getattr(s, n) for n in %r}, default=str))"
+)
+
+
+def settings_of(*names: str, **variables: object) -> dict[str, Any]:
+    done = manage("shell", "-v0", "-c", SHOW % (names,), **variables)
+    assert done.returncode == 0, done.stderr
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MAIL_PORT", "smtp", "MAIL_PORT='smtp' is not a whole number from 1 to 65535"),
+        ("MAIL_PORT", "70000", "MAIL_PORT"),
+        ("MAIL_USE_TLS", "ture", "MAIL_USE_TLS='ture' is neither true/yes/on/1 nor false/no/off/0"),
+        ("DEBUG", "maybe", "DEBUG='maybe'"),
+        ("FLASKY_ADMIN", "ann", "FLASKY_ADMIN: 'ann' is not an email address"),
+        ("FLASKY_MAIL_SENDER", "a@example.com, b@example.com", "FLASKY_MAIL_SENDER"),
+        ("MAIL_SERVICE", "hotmale", "MAIL_SERVICE='hotmale' is none of: "),
+        ("MAIL_BACKEND", "no.such.Backend", "MAIL_BACKEND='no.such.Backend'"),
+        ("MAIL_BACKEND", "smpt", "MAIL_BACKEND='smpt' is not smtp, console, file or an importable class"),
+        ("MAIL_BACKEND", "notify.outbox.EmailBackend", "is the outbox: name the backend"),
+        ("MAIL_PROXY", "socks4://h:1", "MAIL_PROXY is not a proxy address"),
+        ("ALL_PROXY", "ftp://h", "ALL_PROXY is not a proxy address"),
+        ("NOTIFY_DISPATCH", "cron", "NOTIFY_DISPATCH='cron' is none of: thread, worker, celery"),
+        ("TIME_ZONE", "Mars/Olympus", "TIME_ZONE='Mars/Olympus' is not a time zone"),
+        ("LANGUAGE_CODE", "tlh", "LANGUAGE_CODE='tlh'"),
+        ("DATABASE_URL", "oops", "DATABASE_URL is not a database URL"),
+        ("FLASKY_URL", "flasky", "FLASKY_URL='flasky'"),
+        ("MAIL_PASSWORD_FILE", "/no/such/file", "MAIL_PASSWORD_FILE"),
+        ("SECRET_KEY", "", "SECRET_KEY is not set"),
+    ],
+)
+def test_a_bad_value_stops_the_start_with_the_variables_name(name: str, value: str, words: str) -> None:
+    done = manage("check", **{name: value})
+    assert done.returncode != 0
+    assert "ImproperlyConfigured" in done.stderr
+    assert words in done.stderr
+
+
+def test_the_defaults_are_those_of_the_example_file() -> None:
+    shown = settings_of(
+        "NOTIFY_TRANSPORT", "FLASKY_MAIL_SENDER", "FLASKY_MAIL_SUBJECT_PREFIX", "NOTIFY_BURST", FLASKY_ADMIN=""
+    )
+    options = shown["NOTIFY_TRANSPORT"]["OPTIONS"]
+    assert (options["host"], options["port"], options["use_tls"], options["use_ssl"]) == ("localhost", 25, False, False)
+    assert options["timeout"] == 30
+    assert shown["FLASKY_MAIL_SENDER"] == "Flasky Admin <flasky@example.com>"
+    assert shown["FLASKY_MAIL_SUBJECT_PREFIX"] == "[Flasky]"
+    assert shown["NOTIFY_BURST"] == 5
+
+
+def test_a_preset_and_a_login_are_all_that_163_needs(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("$ecret#1\n")
+    shown = settings_of(
+        "NOTIFY_TRANSPORT",
+        "FLASKY_MAIL_SENDER",
+        MAIL_SERVICE="163",
+        MAIL_USERNAME="me@163.com",
+        MAIL_PASSWORD_FILE=secret,
+    )
+    options = shown["NOTIFY_TRANSPORT"]["OPTIONS"]
+    assert (options["host"], options["port"], options["use_ssl"], options["use_tls"]) == (
+        "smtp.163.com",
+        465,
+        True,
+        False,
+    )
+    assert options["password"] == "$ecret#1"
+    assert shown["FLASKY_MAIL_SENDER"] == "Flasky Admin <me@163.com>"
+
+
+def test_explicit_values_win_over_the_preset() -> None:
+    shown = settings_of(
+        "NOTIFY_TRANSPORT", MAIL_SERVICE="gmail", MAIL_SERVER="relay.test", MAIL_PORT=2525, MAIL_USE_TLS="false"
+    )
+    options = shown["NOTIFY_TRANSPORT"]["OPTIONS"]
+    assert (options["host"], options["port"], options["use_tls"]) == ("relay.test", 2525, False)
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({}, ""),
+        ({"ALL_PROXY": "socks5://p:1080"}, "socks5://p:1080"),
+        ({"ALL_PROXY": "socks5://p:1080", "NO_PROXY": "other.test,.example.org"}, ""),
+        ({"ALL_PROXY": "socks5://p:1080", "MAIL_PROXY": "http://q:3128"}, "http://q:3128"),
+        ({"ALL_PROXY": "socks5://p:1080", "MAIL_PROXY": "direct"}, ""),
+        ({"ALL_PROXY": "p:3128"}, "http://p:3128"),
+    ],
+)
+def test_the_proxy_is_mails_own_or_everybodys(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], proxy: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert env.proxy("mx.example.org") == proxy
+
+
+def test_a_proxys_password_is_not_shown_when_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_PROXY", "socks9://me:canary@p:1")
+    with pytest.raises(ImproperlyConfigured) as raised:
+        env.proxy("mx.example.org")
+    assert "canary" not in str(raised.value)
+
+
+@pytest.mark.parametrize("line", [" MAIL_PORT=25", "MAIL_PORT = 25", "MAIL_PORT"])
+def test_a_line_that_would_be_skipped_stops_the_start(tmp_path: Path, line: str) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"# a comment\n\n{line}\n")
+    with pytest.raises(ImproperlyConfigured, match=r"\.env line 3 \('MAIL_PORT"):
+        env.load(file)
+
+
+@pytest.mark.parametrize("line", ["MAIL_PASSWORD: canary", "canary", " MAIL_PASSWORD = canary", "\ufeffX=canary"])
+def test_a_line_that_is_refused_is_not_shown(tmp_path: Path, line: str) -> None:
+    file = tmp_path / ".env"
+    file.write_text(line, encoding="utf-8")
+    with pytest.raises(ImproperlyConfigured, match=r"\.env line 1 .*is not NAME=value") as raised:
+        env.load(file)
+    assert "canary" not in str(raised.value)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"MAIL_PASSWORD=\xff\n")
+    with pytest.raises(ImproperlyConfigured, match=r"\.env cannot be read"):
+        env.load(tmp_path / ".env")
+
+
+def test_a_missing_file_is_no_file(tmp_path: Path) -> None:
+    env.load(tmp_path / ".env")
+
+
+def test_a_file_means_what_it_says_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("T_DOLLAR", "T_QUOTED", "T_EQUALS", "T_EXPORTED", "T_EMPTY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("T_REAL", "real")
+    file = tmp_path / ".env"
+    file.write_text("T_DOLLAR=$abc#1\nT_QUOTED='a b'\nT_EQUALS=a=b\nexport T_EXPORTED=yes\nT_EMPTY=\nT_REAL=file\n")
+    env.load(file)
+    assert [env.text(name) for name in ("T_DOLLAR", "T_QUOTED", "T_EQUALS", "T_EXPORTED")] == [
+        "$abc#1",
+        "a b",
+        "a=b",
+        "yes",
+    ]
+    assert env.text("T_EMPTY", "default") == "default"
+    assert env.text("T_REAL") == "real"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: env.text("T", "default") == "default",
+        lambda: env.flag("T", True) is True,
+        lambda: env.number("T", 7, 1, 9) == 7,
+        lambda: env.choice("T", "a", ["a", "b"]) == "a",
+        lambda: env.words("T") == [],
+        lambda: env.address("T", "Ann <ann@example.com>") == "Ann <ann@example.com>",
+        lambda: env.addresses("T") == [],
+        lambda: env.url("T", "https://example.com/") == "https://example.com",
+        lambda: env.database("T", "sqlite:///x")["NAME"] == "x",
+        lambda: env.time_zone("T", "UTC") == "UTC",
+    ],
+    ids=["text", "flag", "number", "choice", "words", "address", "addresses", "url", "database", "time_zone"],
+)
+@pytest.mark.parametrize("value", [None, "", "  "], ids=["unset", "empty", "blank"])
+def test_every_reader_takes_an_empty_value_for_an_unset_one(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, read: Callable[[], bool]
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("T", value)
+    assert read()
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [
+        (lambda: env.flag("T", True), "2"),
+        (lambda: env.number("T", 1), "-1"),
+        (lambda: env.number("T", 1), "1.5"),
+        (lambda: env.number("T", 1), "٣"),
+        (lambda: env.number("T", 1), "9" * 5000),
+        (lambda: env.number("T", 1, 1, 9), "10"),
+        (lambda: env.choice("T", "a", ["a"]), "b"),
+        (lambda: env.address("T", ""), "Ann"),
+        (lambda: env.address("T", ""), "Ann, the one <ann@example.com>"),
+        (lambda: env.addresses("T"), "ann@example.com; bob@example.com"),
+        (lambda: env.addresses("T"), "ann@example.com,,bob@example.com"),
+        (lambda: env.url("T", ""), "ftp://example.com"),
+        (lambda: env.url("T", ""), "https://example.com/?a=b"),
+        (lambda: env.time_zone("T", "UTC"), "../../etc/passwd"),
+        (lambda: env.time_zone("T", "UTC"), "Europe"),
+    ],
+)
+def test_every_reader_names_the_variable_it_cannot_read(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[], object], value: str
+) -> None:
+    monkeypatch.setenv("T", value)
+    with pytest.raises(ImproperlyConfigured, match=r"^T\b"):
+        read()
+
+
+def test_a_file_wins_over_the_variable_and_loses_its_line_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from the file\n")
+    monkeypatch.setenv("T_FIRST", "direct")
+    monkeypatch.setenv("T_FIRST_FILE", str(tmp_path / "secret"))
+    assert env.text("T_FIRST") == "from the file"
+    monkeypatch.setenv("T_SECOND", "direct")
+    monkeypatch.setenv("T_SECOND_FILE", "")
+    assert env.text("T_SECOND") == "direct"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "canary",
+        "mysqlx://me:canary@host/name",
+        "postgres://me:canary@host:port/name",
+        "postgres://me:canary/x@host/name",
+        "postgres://me:canary@[::1/name",
+    ],
+)
+def test_a_databases_password_is_not_shown_when_its_url_is_refused(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, url: str
+) -> None:
+    monkeypatch.setenv("T", url)
+    with pytest.raises(ImproperlyConfigured, match=r"^T is not a database URL") as raised:
+        env.database("T", "")
+    assert raised.value.__cause__ is None
+    assert "canary" not in "".join(traceback.format_exception(raised.value)).replace(repr(url), "")
+    assert not recwarn
+
+
+def test_administrators_are_told_once_each_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T", 'bob@example.com, "Doe, Ann" <ann@例え.jp>, bob@example.com')
+    assert env.addresses("T") == ["bob@example.com", "ann@例え.jp"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "path", "options"),
+    [
+        ("console", "django.core.mail.backends.console.EmailBackend", set()),
+        ("file", "django.core.mail.backends.filebased.EmailBackend", {"file_path"}),
+        ("django.core.mail.backends.locmem.EmailBackend", "django.core.mail.backends.locmem.EmailBackend", set()),
+        (
+            "django.core.mail.backends.smtp.EmailBackend",
+            "django.core.mail.backends.smtp.EmailBackend",
+            {"host", "port", "username", "password", "use_tls", "use_ssl", "timeout"},
+        ),
+    ],
+)
+def test_any_email_backend_gets_the_options_it_takes(backend: str, path: str, options: set[str]) -> None:
+    transport = settings_of("NOTIFY_TRANSPORT", MAIL_BACKEND=backend)["NOTIFY_TRANSPORT"]
+    assert transport["BACKEND"] == path
+    assert set(transport["OPTIONS"]) == options
+
+
+def test_the_example_file_lists_every_variable_that_settings_read_and_no_other() -> None:
+    root = Path(env.__file__).parent.parent
+    source = (root / "flasky/settings.py").read_text()
+    read = set(re.findall(r'env\.(?!load|proxy)\w+\(\s*"([A-Z_]+)"', source)) | {"MAIL_PROXY"}
+    listed = set(re.findall(r"^([A-Z_]+)=", (root / ".env.example").read_text(), re.MULTILINE))
+    assert read == listed

@@ -1,0 +1,164 @@
+"""Building mails, and telling the administrators."""
+
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from django.template import TemplateDoesNotExist
+from django.utils import timezone, translation
+
+from notify import mail
+from notify.models import Event, Message, Visitor
+
+pytestmark = pytest.mark.django_db
+
+
+def stored() -> list[EmailMessage]:
+    rows = Message.objects.order_by("id")
+    return [message_from_bytes(bytes(row.mime), policy=policy.default) for row in rows]  # type: ignore[misc]
+
+
+def test_send_mail_works_as_the_tutorial_showed_it() -> None:
+    visitor = Visitor(pk=1, name="Ann", created_at=timezone.now())
+    assert mail.send_mail("to@example.com", "Hello", "mail/new_visitor", visitor=visitor) == 1
+    [message] = stored()
+    assert message["Subject"] == "[Flasky] Hello"
+    assert message["To"] == "to@example.com"
+    assert message["From"] == "Flasky Admin <flasky@example.com>"
+    assert "Ann" in message.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert "Ann" in message.get_body(("html",)).get_content()  # type: ignore[union-attr]
+
+
+def test_the_same_mail_sent_twice_is_two_mails() -> None:
+    mail.send_mail("to@example.com", "Hello", "mail/test")
+    mail.send_mail("to@example.com", "Hello", "mail/test")
+    assert len({message["Message-ID"] for message in stored()}) == 2
+
+
+def test_send_mail_takes_several_addresses() -> None:
+    mail.send_mail(["a@example.com", "b@example.com"], "Hello", "mail/test")
+    assert [row.recipient for row in Message.objects.order_by("id")] == ["a@example.com", "b@example.com"]
+
+
+def test_an_apostrophe_reads_as_one_in_the_text() -> None:
+    Visitor.objects.create(name="O'Brien")
+    [message] = stored()
+    assert "O'Brien" in message.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert "O&#x27;Brien" in message.get_body(("html",)).get_content()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("evil", ["\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028"])
+def test_no_character_of_a_subject_begins_a_new_header(evil: str) -> None:
+    mail.send_mail("to@example.com", f"Hello{evil}Bcc: victim@example.com", "mail/test")
+    [message] = stored()
+    assert message["Bcc"] is None
+    assert message["Subject"] == "[Flasky] Hello Bcc: victim@example.com"
+
+
+def test_the_subject_has_the_prefix_of_the_settings(settings: Any) -> None:
+    settings.FLASKY_MAIL_SUBJECT_PREFIX = "[Site]"
+    mail.send_mail("to@example.com", "Hello", "mail/test")
+    assert stored()[0]["Subject"] == "[Site] Hello"
+
+
+def test_a_mail_is_in_the_sites_language_whatever_the_visitors(settings: Any) -> None:
+    settings.LANGUAGE_CODE = "zh-hans"
+    with translation.override("en"):
+        message = mail.build("to@example.com", "Hello", "mail/test", {})
+        assert translation.get_language() == "en"
+    assert 'lang="zh-hans"' in str(message.alternatives[0][0])
+    settings.LANGUAGE_CODE = "en"
+    with translation.override("zh-hans"):
+        message = mail.build("to@example.com", "Hello", "mail/test", {})
+    assert 'lang="en"' in str(message.alternatives[0][0])
+    assert "Flasky can send mail." in str(message.body)
+
+
+def test_a_template_gets_subject_site_and_time_and_what_the_caller_gives() -> None:
+    message = mail.build("to@example.com", "Hello", "mail/test", {"relay": "smtp.example.com:25"})
+    assert "smtp.example.com:25" in str(message.body)
+    assert "http://flasky.example.com" in str(message.body)
+    assert "<title>[Flasky] Hello</title>" in str(message.alternatives[0][0])
+
+
+@pytest.mark.parametrize("evil", ["\n", "\r\n", "\x0b", "\x1c", "\u2028"])
+def test_what_happened_is_told_in_one_line(evil: str) -> None:
+    mail.notify_admins(
+        "order",
+        f"New{evil}order",
+        "mail/digest",
+        key="1",
+        summary=f"Order 1{evil}Bcc: v@example.com",
+        url="https://x.example/",
+    )
+    assert Event.objects.get().summary == "Order 1 Bcc: v@example.com"
+    assert stored()[0]["Subject"] == "[Flasky] New order"
+    assert stored()[0]["Bcc"] is None
+
+
+def test_what_is_too_long_to_keep_is_cut() -> None:
+    mail.notify_admins("order", "s" * 300, "mail/digest", key="1", summary="x" * 600, url="https://x.example/")
+    event = Event.objects.get()
+    assert (len(event.subject), len(event.summary)) == (200, 500)
+
+
+def test_a_missing_template_is_the_callers_to_know() -> None:
+    with pytest.raises(TemplateDoesNotExist):
+        mail.send_mail("to@example.com", "Hello", "mail/none")
+
+
+def tell(key: str = "1", template: str = "mail/digest", **context: Any) -> None:
+    mail.notify_admins(
+        "order", "New order", template, key=key, summary=f"Order {key}", url="https://x.example/", **context
+    )
+
+
+def test_notify_admins_tells_all_addresses_in_one_mail(settings: Any) -> None:
+    settings.FLASKY_ADMIN = ["a@example.com", "b@example.com"]
+    tell()
+    assert {message["To"] for message in stored()} == {"a@example.com, b@example.com"}
+    event = Event.objects.get()
+    assert event.notified_at
+    assert {row.message_id for row in Message.objects.all()} == {event.message_id}
+
+
+def test_the_same_topic_and_key_are_told_once() -> None:
+    tell()
+    tell()
+    assert (Event.objects.count(), Message.objects.count()) == (1, 1)
+
+
+def test_without_administrators_nobody_is_told_then_or_later(settings: Any) -> None:
+    settings.FLASKY_ADMIN = []
+    tell()
+    assert not Message.objects.exists()
+    assert not Event.objects.waiting().exists()
+
+
+def test_a_template_that_fails_loses_neither_event_nor_caller(caplog: pytest.LogCaptureFixture) -> None:
+    tell(template="mail/none")
+    assert Event.objects.waiting().count() == 1
+    assert "was not built; it waits for a digest" in caplog.text
+
+
+def test_the_mails_of_a_topic_and_day_are_a_thread() -> None:
+    tell("1")
+    tell("2")
+    first, second = stored()
+    assert first["References"] == second["References"] == first["In-Reply-To"]
+    assert first["References"].startswith("<order.")
+    assert first["List-Id"] == "<order.example.com>"
+    assert first["Auto-Submitted"] == "auto-generated"
+
+
+def test_text_lines_fit_seventy_two_columns() -> None:
+    Visitor.objects.create(name="Ann")
+    text = stored()[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert all(len(line) <= 72 for line in text.splitlines() if "://" not in line)
+    assert "-- " in text.splitlines()
+
+
+def test_a_key_longer_than_its_column_is_refused_on_every_database() -> None:
+    with pytest.raises(ValueError, match="key has 201 characters, 200 at most"):
+        tell("x" * 201)

@@ -1,0 +1,216 @@
+"""What is stored of a mail, and that it is stored with the rest of the transaction or not at all."""
+
+import re
+from email import message_from_bytes, policy
+from typing import Any
+
+import django
+import pytest
+from django.contrib.auth.forms import PasswordResetForm
+from django.contrib.auth.models import User
+from django.core.mail import EmailMessage, EmailMultiAlternatives, mail_admins
+from django.db import transaction
+from django.utils.translation import gettext_lazy
+
+from notify import dispatch, outbox
+from notify.models import GIVE_UP_AFTER, Message
+
+pytestmark = pytest.mark.django_db
+
+
+def test_every_envelope_recipient_gets_a_row_with_the_same_bytes() -> None:
+    EmailMessage(
+        "Hi", "Text", "Me <me@example.com>", ["a@example.com"], bcc=["c@example.com"], cc=["b@example.com"]
+    ).send()
+    rows = Message.objects.order_by("id")
+    assert [row.recipient for row in rows] == ["a@example.com", "b@example.com", "c@example.com"]
+    assert {row.sender for row in rows} == {"me@example.com"}
+    assert len({bytes(row.mime) for row in rows}) == 1
+    assert b"c@example.com" not in bytes(rows[0].mime)
+    assert rows[0].expires_at - rows[0].created_at == GIVE_UP_AFTER
+
+
+def test_message_id_and_date_are_fixed_when_the_message_is_stored() -> None:
+    EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"]).send()
+    row = Message.objects.get()
+    parsed = message_from_bytes(bytes(row.mime), policy=policy.default)
+    assert parsed["Message-ID"] == row.message_id
+    assert row.message_id.endswith("@example.com>")
+    assert abs((parsed["Date"].datetime - row.created_at).total_seconds()) <= 1
+
+
+def test_the_same_message_object_sent_twice_is_two_messages() -> None:
+    message = EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"])
+    message.send()
+    message.send()
+    assert len({row.message_id for row in Message.objects.all()}) == 2
+
+
+def test_headers_of_the_caller_stay() -> None:
+    headers = {"message-id": "<mine@example.com>", "X-Kept": "yes"}
+    EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"], headers=headers).send()
+    row = Message.objects.get()
+    assert row.message_id == "<mine@example.com>"
+    assert bytes(row.mime).lower().count(b"message-id:") == 1
+    assert b"X-Kept: yes" in bytes(row.mime)
+
+
+@pytest.mark.parametrize("body", ["a\rb\nc\r\nd", "x" * 3000, "語" * 1500, ".\n..\n.dot"])
+def test_stored_bytes_are_fit_for_the_wire(body: str) -> None:
+    message = EmailMultiAlternatives("語" * 60, body, "me@example.com", ["a@example.com"])
+    message.attach_alternative(f"<p>{body}</p>", "text/html")
+    message.attach("notes.txt", body.encode(), "application/octet-stream")
+    message.send()
+    wire = bytes(Message.objects.get().mime)
+    assert not re.search(rb"\r(?!\n)|(?<!\r)\n", wire)
+    assert max(map(len, wire.split(b"\r\n"))) <= 998
+    assert message_from_bytes(wire, policy=policy.default)["Subject"] == "語" * 60
+
+
+def test_a_long_encoded_subject_begins_on_the_line_of_its_name() -> None:
+    EmailMessage("語" * 60, "Text", "me@example.com", ["a@example.com"]).send()
+    assert re.search(rb"\r\nSubject: =\?utf-8", bytes(Message.objects.get().mime))
+
+
+def test_a_mail_without_recipients_is_no_mail() -> None:
+    assert EmailMessage("Hi", "Text", "me@example.com", []).send() == 0
+    assert not Message.objects.exists()
+
+
+def test_a_rollback_leaves_no_mail() -> None:
+    with transaction.atomic():
+        EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"]).send()
+        transaction.set_rollback(True)
+    assert not Message.objects.exists()
+
+
+def test_delivery_is_woken_after_the_commit_only(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: object
+) -> None:
+    woken: list[bool] = []
+    monkeypatch.setattr(dispatch, "wake", lambda: woken.append(True))
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
+        EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"]).send()
+        assert not woken
+    assert woken
+
+
+@pytest.mark.parametrize("subject", ["a\nBcc: x@example.com", "a\rb"])
+def test_a_line_break_in_a_header_is_refused_by_django_as_ever(subject: str) -> None:
+    with pytest.raises(ValueError, match="Header values"):
+        EmailMessage(subject, "Text", "me@example.com", ["a@example.com"]).send()
+
+
+BREAKS = ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.parametrize("evil", BREAKS)
+@pytest.mark.parametrize("tail", ["Bcc: v@example.com", "Bcc : v@example.com", "{0}<b>body</b>", "no header"])
+def test_an_exotic_line_break_in_a_header_begins_no_line(evil: str, tail: str) -> None:
+    text = f"Hi{evil}{tail.format(evil)}"
+    EmailMessage(
+        text,
+        "Text",
+        f"{text} <me@example.com>",
+        [f"{text} <a@example.com>"],
+        headers={"X-Custom": text},
+    ).send()
+    row = Message.objects.get()
+    assert (row.sender, row.recipient) == ("me@example.com", "a@example.com")
+    headers = bytes(row.mime).partition(b"\r\n\r\n")[0].split(b"\r\n")
+    known = b"(content-type|mime-version|content-transfer-encoding|subject|from|to|x-custom|message-id|date): "
+    assert [line for line in headers if not re.match(b"(?i)[ \t]|" + known, line)] == []
+    assert bytes(row.mime).partition(b"\r\n\r\n")[2].strip() == b"Text"
+
+
+def test_a_subject_with_nul_can_be_kept_by_every_database() -> None:
+    EmailMessage("H\0i", "Text", "me@example.com", ["a@example.com"]).send()
+    assert Message.objects.get().subject == "Hi"
+
+
+def test_a_lazy_subject_is_taken() -> None:
+    EmailMessage(gettext_lazy("name"), "Text", "me@example.com", ["a@example.com"]).send()  # type: ignore[arg-type]
+    assert Message.objects.get().subject == "name"
+
+
+def test_an_address_named_twice_is_one_envelope() -> None:
+    EmailMessage("Hi", "Text", "me@example.com", ["a@example.com", "Ann <a@example.com>"], bcc=["a@example.com"]).send()
+    assert Message.objects.get().recipient == "a@example.com"
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "bare"),
+    [
+        ("ann@example.com", "ann@example.com"),
+        (" ann@example.com ", "ann@example.com"),
+        ("Ann <ann@example.com>", "ann@example.com"),
+        ('"Doe, Ann" <ann@example.com>', "ann@example.com"),
+        ('"<x@y>" <ann@example.com>', "ann@example.com"),
+        ("v@example.com <ann@example.com>", "ann@example.com"),
+        ("Ann <>", "Ann <>"),
+        ("a@example.com, b@example.com", "a@example.com, b@example.com"),
+    ],
+)
+def test_the_address_of_a_mailbox_is_what_stands_in_its_angles(mailbox: str, bare: str) -> None:
+    assert outbox.bare_address(mailbox) == bare
+
+
+def test_names_and_domains_beyond_ascii_are_encoded_in_the_headers_and_kept_in_the_row() -> None:
+    EmailMessage("Grüße", "Text", "Jörg <me@bücher.example>", ["Zoë <a@例え.jp>"]).send()
+    row = Message.objects.get()
+    assert (row.sender, row.recipient) == ("me@bücher.example", "a@例え.jp")
+    assert row.message_id.endswith("@xn--bcher-kva.example>")
+    parsed = message_from_bytes(bytes(row.mime), policy=policy.default)
+    assert parsed["From"] == "Jörg <me@xn--bcher-kva.example>"
+    assert parsed["To"].addresses[0].display_name == "Zoë"
+    assert parsed["Subject"] == "Grüße"
+    assert bytes(row.mime).partition(b"\r\n\r\n")[0].isascii()
+
+
+def test_attachments_arrive_as_they_were() -> None:
+    content = bytes(range(256)) * 9
+    message = EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"])
+    message.attach("naïve.bin", content, "application/octet-stream")
+    message.attach("notes.txt", "line\nGrüße\n", "text/plain")
+    message.send()
+    parsed = message_from_bytes(bytes(Message.objects.get().mime), policy=policy.default)
+    binary, text = parsed.iter_attachments()  # type: ignore[attr-defined]
+    assert (binary.get_filename(), binary.get_content()) == ("naïve.bin", content)
+    assert text.get_content().splitlines() == ["line", "Grüße"]
+
+
+def test_several_messages_are_stored_all_or_none() -> None:
+    good = EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"])
+    bad = EmailMessage("Hi\r\nBcc: v@example.com", "Text", "me@example.com", ["a@example.com"])
+    with pytest.raises(ValueError, match="Header values"):
+        outbox.EmailBackend().send_messages([good, bad])
+    assert not Message.objects.exists()
+    assert outbox.EmailBackend().send_messages([good, good]) == 2
+    assert Message.objects.count() == 2
+
+
+def test_a_mail_is_stored_without_touching_the_callers_message() -> None:
+    message = EmailMessage("Hi\x0bthere", "Text", "me@example.com", ["a@example.com"], headers={"X-Kept": "yes"})
+    message.send()
+    assert message.subject == "Hi\x0bthere"
+    assert message.extra_headers == {"X-Kept": "yes"}
+
+
+def test_a_sender_that_is_no_address_is_stored_and_left_to_the_relay_to_refuse() -> None:
+    EmailMessage("Hi", "Text", "<b>me</b>", ["a@example.com"]).send()
+    assert Message.objects.count() == 1
+
+
+def test_password_resets_go_through_the_outbox(rf: object) -> None:
+    User.objects.create_user("ann", "ann@example.com", "secret-secret")
+    form = PasswordResetForm({"email": "ann@example.com"})
+    assert form.is_valid()
+    form.save(domain_override="flasky.example.com", use_https=True, email_template_name="mail/test.txt")
+    assert Message.objects.get().recipient == "ann@example.com"
+
+
+def test_error_mails_to_the_administrators_go_through_the_outbox(settings: Any) -> None:
+    settings.ADMINS = ["ops@example.com"] if django.VERSION >= (6, 0) else [("ops@example.com", "ops@example.com")]
+    mail_admins("Trouble", "Text")
+    row = Message.objects.get()
+    assert (row.recipient, row.sender, row.subject) == ("ops@example.com", "flasky@example.com", "[Flasky] Trouble")

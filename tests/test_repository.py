@@ -1,0 +1,107 @@
+"""Promises the repository makes about itself."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = [path for path in (ROOT / "notify").rglob("*.py") if "migrations" not in path.parts]
+
+# What each module may import of ours. Imports point one way: towards the front of this table.
+LAYERS = [
+    {"names", "smtp"},
+    {"models", "transport"},
+    {"windows", "retry", "claims", "forms"},
+    {"mail", "stored", "breaker"},
+    {"digest", "session"},
+    {"delivery", "signals"},
+    {"dispatch", "tasks"},
+    {"outbox", "operations"},
+    {"checks", "health", "views"},
+    {"trial", "admin", "urls", "apps"},
+    {"management", "templatetags"},
+]
+
+
+def layer_of(name: str) -> int:
+    for number, names in enumerate(LAYERS):
+        if name in names:
+            return number
+    raise AssertionError(f"notify.{name} has no layer: say where it stands")
+
+
+def own_imports(path: Path) -> set[str]:
+    """The modules of notify that a file imports, by their first name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("notify"):
+            parts = (node.module or "").split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("notify.")}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = path.relative_to(ROOT / "notify").with_suffix("").parts[0]
+    if own == "__init__":
+        return
+    for imported in own_imports(path) - {own}:
+        assert layer_of(imported) < layer_of(own) or (own, imported) in {("apps", "checks")}, (
+            f"{own} imports {imported}"
+        )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_import_hides_inside_a_function(path: Path) -> None:
+    if path.name in ("apps.py", "transport.py"):  # Django's own convention; a module that 5.2 does not have
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            assert not [inner for inner in ast.walk(node) if isinstance(inner, (ast.Import, ast.ImportFrom))]
+
+
+@pytest.mark.parametrize(
+    "path", [*MODULES, *(ROOT / "flasky").glob("*.py")], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_every_module_opens_with_a_line_that_says_what_it_is(path: Path) -> None:
+    source = path.read_text()
+    assert not source.strip() or ast.get_docstring(ast.parse(source))
+
+
+def test_only_settings_read_the_environment() -> None:
+    for path in MODULES:
+        assert not re.search(r"os\.environ|getenv", path.read_text()), path
+
+
+def test_views_never_mention_mail_and_models_never_mention_smtp() -> None:
+    assert not re.search(r"import.*mail", (ROOT / "notify/views.py").read_text())
+    assert "smtp" not in (ROOT / "notify/models.py").read_text().lower()
+
+
+def test_migrations_have_names() -> None:
+    for path in (ROOT / "notify/migrations").glob("0*.py"):
+        assert "_auto_" not in path.name
+
+
+def test_what_the_readme_tells_to_run_exists() -> None:
+    readme = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z]+)", readme)) <= targets
+    commands = {path.stem for path in (ROOT / "notify/management/commands").glob("[a-z]*.py")}
+    django = {"check", "createsuperuser", "migrate", "shell"}
+    assert set(re.findall(r"manage\.py ([a-z]+)", readme)) <= commands | django
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+        assert (ROOT / link).exists(), link
+
+
+def test_no_test_is_skipped_without_a_reason() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path != Path(__file__).resolve():
+            bare = re.findall(
+                r"mark\.skip\b(?!\(\s*reason=|if)|pytest\.skip\(\)|mark\.skipif\((?![^#]*?reason=)", path.read_text()
+            )
+            assert not bare, path

@@ -1,8 +1,11 @@
 """The page: asks for a name, keeps it, greets. Knows nothing of mail."""
 
 import logging
+import sys
 
-from django.db import DatabaseError, transaction
+from django.conf import settings
+from django.core import signing
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -15,33 +18,43 @@ from notify.models import Visitor
 logger = logging.getLogger(__name__)
 
 
+GREETING = "greeting"  # the cookie that remembers who was greeted: signed, so that nothing of it is kept here
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 def index(request: HttpRequest) -> HttpResponse:
     form = NameForm(request.POST if request.method == "POST" else None)
-    try:
-        if form.is_valid():
-            _keep(request, form.cleaned_data["name"])
-            return redirect("index")
-        greeting = {"name": request.session.get("name"), "known": request.session.get("known", False)}
-    except DatabaseError:
-        logger.exception("the page could not do without the database")
-        if not form.is_bound:
-            return render(request, "503.html", status=503)
-        if form.is_valid():
+    status = 422 if form.errors else 200
+    if form.is_valid():
+        try:
+            visitor, new = Visitor.objects.get_or_create(name=form.cleaned_data["name"])
+        except DatabaseError:
+            logger.exception("a name could not be kept")
             form.add_error(None, _("Your name could not be kept just now. Please try again in a moment."))
-        return render(request, "notify/index.html", {"form": form}, status=503)
-    return render(request, "notify/index.html", {"form": form, **greeting}, status=422 if form.errors else 200)
+            status = 503
+        else:
+            return _remember(redirect("index"), visitor.name, known=not new)
+    return render(request, "notify/index.html", {"form": form, **_greeting(request)}, status=status)
 
 
-@transaction.atomic
-def _keep(request: HttpRequest, name: str) -> None:
-    """The visitor and the greeting that the next page shows, both or neither. Raises DatabaseError."""
-    visitor, new = Visitor.objects.get_or_create(name=name)
-    request.session["name"], request.session["known"] = visitor.name, not new
-    request.session.save()
+def _remember(response: HttpResponse, name: str, *, known: bool) -> HttpResponse:
+    """Let the pages that follow greet the visitor by this name, until the browser is closed."""
+    value = signing.dumps({"name": name, "known": known}, salt=GREETING)
+    response.set_cookie(GREETING, value, httponly=True, samesite="Lax", secure=settings.SESSION_COOKIE_SECURE)
+    return response
 
 
-# The handlers of 400, 404 and 500. Django's own read the body for a CSRF token, and fail where it cannot be read.
+def _greeting(request: HttpRequest) -> dict[str, object]:
+    """Whom the page greets and whether they were known; nothing for a stranger or a cookie that is not ours."""
+    try:
+        value: dict[str, object] = signing.loads(request.COOKIES.get(GREETING, ""), salt=GREETING)
+    except signing.BadSignature:
+        return {}
+    return value
+
+
+# The handlers of 400, 404 and 500, which is 503 while the database is away. Django's own read the body for a CSRF token, and
+# fail where it cannot be read.
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -53,7 +66,8 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _error(500)
+    """A fault of ours, unless the database is away: that passes."""
+    return _error(503 if isinstance(sys.exc_info()[1], InterfaceError | OperationalError) else 500)
 
 
 def _error(status: int) -> HttpResponse:

@@ -61,14 +61,8 @@ def test_a_refused_name_comes_back_with_a_word(client: Client, name: str, words:
     assert not Visitor.objects.exists()
 
 
-@pytest.mark.parametrize("where", [Visitor.objects, SessionStore], ids=["the visitor", "the greeting"])
-def test_a_name_that_cannot_be_kept_is_said_so_honestly(
-    client: Client, monkeypatch: pytest.MonkeyPatch, where: object
-) -> None:
-    def fail(*args: object, **kwargs: object) -> None:
-        raise OperationalError("database or disk is full")
-
-    monkeypatch.setattr(where, "get_or_create" if where is Visitor.objects else "save", fail)
+def test_a_name_that_cannot_be_kept_is_said_so_honestly(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Visitor.objects, "get_or_create", _out_of_order)
     answer = client.post("/", {"name": "Ann"})
     page = answer.content.decode()
     assert answer.status_code == 503
@@ -79,26 +73,31 @@ def test_a_name_that_cannot_be_kept_is_said_so_honestly(
     assert not Event.objects.exists()
 
 
-def test_a_refused_name_is_refused_kindly_without_a_database_too(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+def test_the_greeting_and_a_refusal_need_no_database(
+    client: Client, django_assert_num_queries: Callable[[int], AbstractContextManager[object]]
 ) -> None:
     client.post("/", {"name": "Ann"})
-    monkeypatch.setattr(SessionStore, "load", _out_of_order)
-    answer = client.post("/", {"name": "www.example.com"})
-    assert answer.status_code == 503
-    assert "A name cannot be a link." in answer.content.decode()
-    assert "could not be kept" not in answer.content.decode()
+    with django_assert_num_queries(0):
+        assert "Hello, Ann!" in client.get("/").content.decode()
+        assert "A name cannot be a link." in client.post("/", {"name": "www.example.com"}).content.decode()
 
 
-def test_a_visit_without_a_database_is_asked_to_come_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    client.post("/", {"name": "Ann"})
+@pytest.mark.parametrize("value", ["", "Ann", "eyJuYW1lIjoiQW5uIn0:1:x"], ids=["empty", "plain", "forged"])
+def test_a_greeting_that_is_not_ours_greets_a_stranger(client: Client, value: str) -> None:
+    client.cookies["greeting"] = value
+    assert "Hello, Stranger!" in client.get("/").content.decode()
+
+
+def test_without_a_database_the_admin_asks_to_come_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SessionStore, "load", _out_of_order)
-    answer = client.get("/")
+    client.cookies["sessionid"] = "a" * 32
+    client.raise_request_exception = False
+    answer = client.get("/admin/")
     assert answer.status_code == 503
     assert "We are away for a moment" in answer.content.decode()
 
 
-def _out_of_order(self: SessionStore) -> None:
+def _out_of_order(*args: object, **kwargs: object) -> None:
     raise OperationalError("no such host")
 
 

@@ -30,7 +30,7 @@ def test_row_23_a_full_disk_is_said_honestly_and_the_input_kept(make_site: MakeS
     # No file of this process may grow beyond 700 KiB: as on a full disk, writes fail.
     site.start("bash", "-c", f"ulimit -f 700; exec {sys.executable} manage.py runserver --noreload 127.0.0.1:{{port}}")
     browser, kept = Browser(site), 0
-    for number in range(400):
+    for number in range(600):
         page = browser.post(f"Visitor {number}")
         if "Pleased to meet you!" not in page or f"Visitor {number}!" not in page:
             break
@@ -38,11 +38,17 @@ def test_row_23_a_full_disk_is_said_honestly_and_the_input_kept(make_site: MakeS
     else:
         pytest.fail("the disk was never full")
     assert "could not be kept" in page
+    site.kill()
     database = site.variables["DATABASE_URL"]
     with contextlib.closing(sqlite3.connect(str(database).removeprefix("sqlite:///"))) as connection:
         [[visitors]] = connection.execute("SELECT count(*) FROM notify_visitor").fetchall()
-        [[messages]] = connection.execute("SELECT count(*) FROM notify_message").fetchall()
-    assert visitors == messages == kept
+        # The error mail that Django writes about the failure may have found room.
+        told = connection.execute("SELECT count(*) FROM notify_message WHERE subject LIKE '%New visitor%'")
+        [[messages]] = told.fetchall()
+    assert visitors == messages
+    # SQLite may find the commit that failed in its log after all ("I/O error", not "rolled back"): never less is kept
+    # than was promised.
+    assert visitors in (kept, kept + 1)
 
 
 def test_row_31_health_is_red_by_the_age_of_the_oldest_due_message_not_by_their_number(make_site: MakeSite) -> None:

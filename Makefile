@@ -4,7 +4,7 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test slow kill bench check lint types requirements python-is-new-enough port-is-free
+.PHONY: run test slow kill bench node check lint types requirements python-is-new-enough port-is-free
 
 run: $(VENV)/.server .env port-is-free
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -23,6 +23,12 @@ kill: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks.compare
+
+# What the tests borrow from npm: axe, Lighthouse, html-validate, caniemail, smtp-server.
+node: tests/node/node_modules
+tests/node/node_modules: tests/node/package-lock.json
+	@npm ci --prefix tests/node --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
 
 # All that CI runs.
 check:

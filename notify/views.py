@@ -53,8 +53,8 @@ def _greeting(request: HttpRequest) -> dict[str, object]:
     return value
 
 
-# The handlers of 400, 404 and 500, which is 503 while the database is away. Django's own read the body for a CSRF token, and
-# fail where it cannot be read.
+# The handlers of 400, 404 and 500, which is 503 while the database is away. Django's own read the body for a CSRF
+# token, and fail where it cannot be read.
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

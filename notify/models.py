@@ -147,6 +147,8 @@ class Message(models.Model):
     uncertain = models.BooleanField(
         _("outcome unknown"), default=False, help_text=_("A send whose answer was never heard: it may arrive twice.")
     )
+    # Read by the admin: what it says (a password reset's link, say) is shown only to those who may operate the outbox.
+    sensitive = models.BooleanField(_("sensitive"), default=False, db_default=False)
 
     objects = MessageQuerySet.as_manager()
 
@@ -154,6 +156,8 @@ class Message(models.Model):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         ordering = ["-id"]
+        # To see what happened is `view_message`; to pause, retry, cancel, send again is this.
+        permissions = [("operate_outbox", _("Can operate the outbox"))]
         indexes = [
             # Read by claims. Sent history never enters it, so a claim costs the same after years.
             models.Index(

@@ -1,0 +1,7 @@
+"""The operator's desk, in Django's admin: registers its pages."""
+
+from notify.admin.events import EventAdmin
+from notify.admin.messages import MessageAdmin
+from notify.admin.visitors import VisitorAdmin
+
+__all__ = ["EventAdmin", "MessageAdmin", "VisitorAdmin"]

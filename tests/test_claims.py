@@ -48,6 +48,12 @@ def test_a_claim_takes_only_what_is_due_and_unfinished() -> None:
     assert [claimed.id for claimed in claims.claim(10)] == [due.pk]
 
 
+def test_a_batch_of_large_bodies_ends_early_and_is_never_empty() -> None:
+    large = claims.BATCH_BYTES // 2 + 1
+    rows = [queue(mime=b"x" * size)[0].pk for size in (2 * large, 10, large, large, 10)]
+    assert [[claimed.id for claimed in claims.claim(10)] for _ in range(4)] == [rows[:1], rows[1:4], rows[4:], []]
+
+
 def test_what_is_claimed_is_not_claimed_again_before_its_lease_ends() -> None:
     queue(2)
     assert len(claims.claim(10)) == 2

@@ -19,8 +19,8 @@ from notify.smtp.failure import PREPARE, Failure, from_exception, scrub
 
 logger = logging.getLogger(__name__)
 
-BATCH = 50  # messages claimed in one statement, of all connections together; their bodies are what memory holds
-SMALLEST_BATCH = 10
+BATCH = 50  # messages claimed in one statement, of all connections together
+SMALLEST_BATCH = 20
 NOTE_SUCCESS_EVERY = 1.0  # seconds
 DATABASE_BACKOFF = (0.1, 0.5, 1, 2, 5, 10)  # seconds between tries of a database that does not answer
 LAST_WORD_SECONDS = 30  # how long a stopping worker goes on trying to write an outcome down
@@ -85,7 +85,7 @@ class Worker:
             if time.monotonic() + settings.MAIL_TIMEOUT > lease_ends:
                 break  # the next attempt might outlive the lease: give back, and claim anew
             message, remaining = remaining[0], remaining[1:]
-            usable = self._send_one(message, permit)
+            usable = self._send_one(message, permit, following=remaining[0] if remaining else None)
             if self._progress:
                 self._progress()
         claims.release(remaining)
@@ -99,11 +99,11 @@ class Worker:
             breaker.report_success(permit)
             self._noted_at = time.monotonic()
 
-    def _send_one(self, message: Claimed, permit: breaker.Permit) -> bool:
+    def _send_one(self, message: Claimed, permit: breaker.Permit, *, following: Claimed | None) -> bool:
         """Send and settle one message; False when it is the relay that failed."""
         started = time.monotonic()
         try:
-            reply = self._session.send(message)
+            reply = self._session.send(message, following=following)
         except Exception as error:  # noqa: BLE001  (a poison message may raise anything, and must not stop the queue)
             seconds = time.monotonic() - started
             return self._settle_failure(message, _facts(error), seconds, permit)

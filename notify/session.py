@@ -17,6 +17,10 @@ RENEW_AFTER = 100  # messages: many relays count, and answer the next with 421
 CHECK_AFTER = 5  # seconds idle: ask with NOOP before relying on it
 CLOSE_AFTER = 30  # seconds idle: a connection nobody uses is the relay's to give to others
 
+# Relays (fingerprints of the configuration) that lost their place when the next envelope came along with a body,
+# though they offer PIPELINING. Learned anew by each process.
+_out_of_step: set[str] = set()
+
 
 class Session:
     """Sends one message at a time through the transport backend. `send` raises what the backend raises."""
@@ -26,20 +30,29 @@ class Session:
         self._sent = 0
         self._used_at = 0.0
         self._secrets = transport.secrets()
+        self._relay = transport.fingerprint()
+        self._announced = False  # whether the envelope of the next message went along with the body of the last
 
-    def send(self, message: Claimed) -> str:
-        """Hand one message over; returns the relay's last words, "" from a backend that does not keep them."""
+    def send(self, message: Claimed, *, following: Claimed | None = None) -> str:
+        """Hand one message over; returns the relay's last words, "" from a backend that does not keep them.
+
+        Where the message after it is known, its envelope may be sent along: see `Connection.transact`.
+        """
         kept = self._ready()
+        announced = kept and self._announced
         try:
-            return self._hand_over(message)
+            return self._hand_over(message, following)
         except Exception as error:
             self.close()
-            if not (kept and _went_stale(error)):
+            if _lost_its_place(error, announced=announced, following=self._announced):
+                logger.warning("the relay answers out of step, so each mail waits for the answer to the one before")
+                _out_of_step.add(self._relay)
+            if not (kept and _went_stale(error, announced=announced)):
                 raise
         # The relay had closed a connection it had nothing against: not this message's failure.
         self._ready()
         try:
-            return self._hand_over(message)
+            return self._hand_over(message, None)
         except Exception:
             self.close()
             raise
@@ -70,8 +83,13 @@ class Session:
         check = getattr(self._backend, "check", None)
         return bool(check()) if check else False
 
-    def _hand_over(self, message: Claimed) -> str:
+    def _hand_over(self, message: Claimed, following: Claimed | None) -> str:
         assert self._backend  # noqa: S101  (_ready made it)
+        announce = getattr(self._backend, "announce", None)
+        self._announced = False
+        if announce and following and self._sent + 1 < RENEW_AFTER and self._relay not in _out_of_step:
+            announce(StoredMessage(following))
+            self._announced = True
         taken = self._backend.send_messages([StoredMessage(message)])
         if taken == 0:
             raise RuntimeError(f"{type(self._backend).__module__} took nothing and gave no reason")
@@ -96,10 +114,19 @@ def _connected() -> BaseEmailBackend:
     return backend
 
 
-def _went_stale(error: Exception) -> bool:
+def _went_stale(error: Exception, *, announced: bool) -> bool:
     """Broken before any recipient was named, so trying on a fresh connection cannot send twice.
 
     Silence is no sign of it: it has used up this attempt's time, and a second attempt would outlive the lease.
     """
     facts = failure.from_exception(error)
-    return facts.phase == "sender" and (facts.broken or facts.code == 421) and not isinstance(error, TimeoutError)
+    stale = facts.broken or facts.code == 421 or (announced and facts.code == 503)
+    return facts.phase == "sender" and stale and not isinstance(error, TimeoutError)
+
+
+def _lost_its_place(error: Exception, *, announced: bool, following: bool) -> bool:
+    """No answer, or "bad sequence", to an envelope that went ahead; or no answer to a body that had one behind it."""
+    facts = failure.from_exception(error)
+    if announced and facts.phase == "sender":
+        return facts.broken or facts.code == 503
+    return following and facts.phase == "end" and facts.code is None

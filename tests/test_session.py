@@ -19,8 +19,10 @@ MESSAGE = Claimed(1, "<1@example.com>", "me@example.com", "you@example.com", b"S
 def _scripted(use_transport: Callable[..., None]) -> Iterator[None]:
     use_transport("tests.backends.Scripted", password="canary")
     Scripted.reset()
+    session._out_of_step.clear()
     yield
     Scripted.reset()
+    session._out_of_step.clear()
 
 
 class Clock:
@@ -135,6 +137,57 @@ def test_a_fresh_connection_that_breaks_is_not_tried_again_at_once() -> None:
     with pytest.raises(smtplib.SMTPServerDisconnected):
         Session().send(MESSAGE)
     assert Scripted.said == ["open", "fail", "close"]
+
+
+def test_the_message_that_follows_is_announced_while_the_connection_lasts() -> None:
+    kept = Session()
+    for number in range(session.RENEW_AFTER):
+        kept.send(MESSAGE, following=MESSAGE._replace(recipient=f"{number}@example.com"))
+    assert Scripted.announced == [f"{number}@example.com" for number in range(session.RENEW_AFTER - 1)]
+    kept.send(MESSAGE)
+    assert len(Scripted.announced) == session.RENEW_AFTER - 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [gone(), marked(smtplib.SMTPSenderRefused(503, b"5.5.1 Bad sequence", "me"), "sender")],
+    ids=["hangs up", "bad sequence"],
+)
+def test_a_relay_that_loses_its_place_gets_the_message_again_and_no_more_announcements(error: Exception) -> None:
+    kept = Session()
+    kept.send(MESSAGE, following=MESSAGE)
+    Scripted.script = [error]
+    assert kept.send(MESSAGE, following=MESSAGE) == "250 2.0.0 Ok"
+    assert Scripted.said == ["open", "send", "fail", "close", "open", "send"]
+    Scripted.announced.clear()
+    Session().send(MESSAGE, following=MESSAGE)
+    assert Scripted.announced == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "announced_before"), [("sender", True), ("end", False)], ids=["to the envelope", "to the body"]
+)
+def test_a_relay_that_falls_silent_gets_no_more_announcements(phase: str, announced_before: bool) -> None:
+    kept = Session()
+    kept.send(MESSAGE, following=MESSAGE if announced_before else None)
+    Scripted.script = [marked(TimeoutError("no answer within 30 s"), phase)]
+    with pytest.raises(TimeoutError):
+        kept.send(MESSAGE, following=MESSAGE)
+    Scripted.announced.clear()
+    kept.send(MESSAGE, following=MESSAGE)
+    assert Scripted.announced == []
+
+
+@pytest.mark.parametrize("phase", ["sender", "end"])
+def test_a_refusal_does_not_end_the_announcements(phase: str) -> None:
+    kept = Session()
+    kept.send(MESSAGE, following=MESSAGE)
+    Scripted.script = [marked(smtplib.SMTPResponseException(550, b"No"), phase)]
+    with pytest.raises(smtplib.SMTPResponseException):
+        kept.send(MESSAGE, following=MESSAGE)
+    Scripted.announced.clear()
+    kept.send(MESSAGE, following=MESSAGE)
+    assert len(Scripted.announced) == 1
 
 
 def test_a_failed_second_try_is_the_one_that_counts() -> None:

@@ -9,9 +9,9 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend as DjangoEmailBackend
 from django.core.mail.utils import DNS_NAME
 
-from notify.smtp import envelope
 from notify.smtp.connection import Connection, Refusals
 from notify.smtp.dial import Deadline
+from notify.smtp.envelope import Envelope, address
 from notify.smtp.wire import Observer
 
 _SAME_ATTEMPT_SECONDS = 1.0
@@ -35,6 +35,7 @@ class EmailBackend(DjangoEmailBackend):
         self.observer: Observer | None = None
         self.last_reply = ""
         self._opened_at = 0.0
+        self._following: EmailMessage | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
@@ -81,20 +82,23 @@ class EmailBackend(DjangoEmailBackend):
     def verify(self, sender: str, recipients: list[str]) -> Refusals:
         """What the relay says to sender and recipients, without sending; returns the refused."""
         assert self.connection  # noqa: S101  (open() was called)
-        return self.connection.ask(envelope.address(sender), [envelope.address(each) for each in recipients])
+        return self.connection.ask(address(sender), [address(each) for each in recipients])
+
+    def announce(self, email_message: EmailMessage) -> None:
+        """Say what will be sent after the next message: its envelope may then travel with that one's body."""
+        self._following = email_message
 
     def _send(self, email_message: EmailMessage) -> bool:
-        recipients = [envelope.address(each) for each in email_message.recipients()]
-        if not recipients:
+        following, self._following = self._following, None
+        if not email_message.recipients():
             return False
-        sender = envelope.address(email_message.from_email)
-        data = getattr(email_message, "wire_bytes", None) or _wire_bytes(email_message)
+        envelope, data = _prepared(email_message)
         assert self.connection  # noqa: S101  (send_messages opened it)
         if time.monotonic() - self._opened_at > _SAME_ATTEMPT_SECONDS:
             self.connection.deadline = Deadline(self.timeout)
         self._opened_at = 0.0
         try:
-            refused = self.connection.transact(sender, recipients, data, eight_bit=not data.isascii())
+            refused = self.connection.transact(envelope, data, following=_announced(following))
             self.last_reply = self.connection.last_reply
             if refused:
                 with self.connection.phase("recipient"):
@@ -104,6 +108,21 @@ class EmailBackend(DjangoEmailBackend):
                 raise
             return False
         return True
+
+
+def _prepared(message: EmailMessage) -> tuple[Envelope, bytes]:
+    """Envelope and body as they go over the wire. Raises ValueError for an address that is none."""
+    data = getattr(message, "wire_bytes", None) or _wire_bytes(message)
+    recipients = [address(each) for each in message.recipients()]
+    return Envelope(address(message.from_email), recipients, len(data), not data.isascii()), data
+
+
+def _announced(message: EmailMessage | None) -> Envelope | None:
+    """The envelope of a message to come; None where there is none, which that message's own turn will tell."""
+    try:
+        return _prepared(message)[0] if message else None
+    except ValueError:
+        return None
 
 
 def _wire_bytes(message: EmailMessage) -> bytes:

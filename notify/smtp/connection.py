@@ -8,7 +8,8 @@ from typing import cast
 
 from django.views.decorators.debug import sensitive_variables
 
-from notify.smtp import dial, envelope
+from notify.smtp import dial
+from notify.smtp.envelope import Envelope, commands
 from notify.smtp.failure import decode
 from notify.smtp.login import Login
 
@@ -21,6 +22,7 @@ class Connection(Login):
     """`connect_to` opens, `transact` sends one message, `leave` ends. `last_reply`: the relay's last words."""
 
     last_reply = ""
+    _ahead: Envelope | None = None  # was sent along with the body before it; its answers are still to be read
 
     @sensitive_variables("proxy")
     def connect_to(self, host: str, port: int, *, proxy: str = "", tls: ssl.SSLContext | None = None) -> None:
@@ -72,19 +74,22 @@ class Connection(Login):
             say(describe_tls(self.sock))
         self.introduce()
 
-    def transact(self, sender: str, recipients: Sequence[str], data: bytes, *, eight_bit: bool) -> Refusals:
+    def transact(self, envelope: Envelope, data: bytes, *, following: Envelope | None = None) -> Refusals:
         """Send one message (CRLF line ends, no dots stuffed); returns the recipients refused while others were taken.
+
+        The envelope that follows, if it is known, goes into the packet of this body (RFC 2920 3.1 allows a body to be
+        the first of a group): one round trip for each message. Its own body is not sent before the next call.
 
         Raises SMTPSenderRefused, SMTPRecipientsRefused (all of them), SMTPDataError, SMTPServerDisconnected,
         TimeoutError. Phase `end` without a reply means: all was handed over, and nobody knows (RFC 1047).
         """
-        commands = envelope.commands(self.esmtp_features, sender, recipients, size=len(data), eight_bit=eight_bit)
-        refused = self._converse(sender, recipients, commands)
+        refused = self._converse(envelope)
         body = data.replace(b"\r\n.", b"\r\n..")
         if body.startswith(b"."):
             body = b"." + body
         with self.phase("data"):
-            self.send(body + (b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"))
+            end = b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"
+            self.send(b"".join([body, end, *self._look_ahead(following)]))
         with self.phase("end") as say:
             code, text = self.getreply()
             if not positive(code):
@@ -95,10 +100,10 @@ class Connection(Login):
 
     def ask(self, sender: str, recipients: Sequence[str]) -> Refusals:
         """Ask for sender and recipients and take it back before DATA: nothing is sent."""
-        commands = envelope.commands(self.esmtp_features, sender, recipients)[:-1]
-        self._answer("sender", commands[0], _sender_refused(sender))
+        mail, *asked, _ = commands(self.esmtp_features, Envelope(sender, recipients))
+        self._answer("sender", mail, _sender_refused(sender))
         refused: Refusals = {}
-        for recipient, command in zip(recipients, commands[1:], strict=True):
+        for recipient, command in zip(recipients, asked, strict=True):
             with self.phase("recipient") as say:
                 self.send(command)
                 code, text = self.getreply()
@@ -110,17 +115,47 @@ class Connection(Login):
             self.rset()
         return refused
 
-    def _converse(self, sender: str, recipients: Sequence[str], commands: list[bytes]) -> Refusals:
+    def answers(self, seconds: float = 5) -> bool:
+        """Whether an idle session is still good (NOOP); one that waits for a body is not."""
+        return self._ahead is None and super().answers(seconds)
+
+    def leave(self) -> None:
+        """QUIT, politely and briefly; without a word where it would be taken for a body. Never raises."""
+        if self._ahead:
+            self.close()
+        else:
+            super().leave()
+
+    def _look_ahead(self, following: Envelope | None) -> list[bytes]:
+        """The commands of the message to follow, where the server takes them so early."""
+        if following is None or "pipelining" not in self.esmtp_features:
+            return []
+        try:
+            asked = commands(self.esmtp_features, following)
+        except smtplib.SMTPException:
+            return []  # what is wrong with it is said when it is its turn
+        if len(asked) > PIPELINE_LIMIT:
+            return []
+        self._ahead = following
+        return asked
+
+    def _converse(self, envelope: Envelope) -> Refusals:
         """From MAIL to the 354 of DATA; in one packet where the server takes that (PIPELINING, RFC 2920)."""
-        pipelined = "pipelining" in self.esmtp_features and len(commands) <= PIPELINE_LIMIT
-        if pipelined:
-            with self.phase("sender"):
-                self.send(b"".join(commands))
+        ahead, self._ahead = self._ahead, None
+        sender, recipients = envelope.sender, envelope.recipients
+        asked = [b""] * (len(recipients) + 2) if ahead else commands(self.esmtp_features, envelope)
+        pipelined = "pipelining" in self.esmtp_features and len(asked) <= PIPELINE_LIMIT
+        with self.phase("sender"):
+            if ahead and ahead != envelope:
+                self.close()
+                raise smtplib.SMTPServerDisconnected("another message than the one announced")
+            if pipelined and not ahead:
+                self.send(b"".join(asked))
         refused: Refusals = {}
         answered = 1
         try:
-            self._answer("sender", b"" if pipelined else commands[0], _sender_refused(sender))
-            for recipient, command in zip(recipients, commands[1:-1], strict=True):
+            self._answer("sender", b"" if pipelined else asked[0], _sender_refused(sender))
+            for recipient, command in zip(recipients, asked[1:-1], strict=True):
                 with self.phase("recipient") as say:
                     if not pipelined:
                         self.send(command)
@@ -137,10 +172,10 @@ class Connection(Login):
                 with self.phase("recipient"):
                     raise smtplib.SMTPRecipientsRefused(refused)
             answered += 1
-            self._answer("data", b"" if pipelined else commands[-1], smtplib.SMTPDataError, wanted=354)
+            self._answer("data", b"" if pipelined else asked[-1], smtplib.SMTPDataError, wanted=354)
         except (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError):
             with contextlib.suppress(OSError):
-                self._back_in_step(pipelined, answered, len(commands))
+                self._back_in_step(pipelined, answered, len(asked))
             raise
         return refused
 

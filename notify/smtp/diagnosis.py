@@ -109,7 +109,7 @@ _REPLIES: tuple[Rule, ...] = (
 )
 _BREAKS: tuple[Rule, ...] = (
     Rule("proxy-cannot-reach", r"cannot reach|: HTTP/\S+ (502|503|504)", phases=("proxy",)),
-    Rule("proxy-login", r"authentication failure|no acceptable auth|unexpected socks authentication|: HTTP/\S+ 407", phases=("proxy",)),
+    Rule("proxy-login", r"authentication failure|no acceptable auth|unexpected socks authentication|: HTTP/\S+ 40[17]", phases=("proxy",)),
     Rule("proxy-unusable", phases=("proxy",)),
     Rule("unknown-host", phases=("dns",)),
     Rule("tls-on-plain-port", r"wrong_version_number|record_layer_failure|unknown_protocol|packet_length_too_long|wrong version number|record layer failure"),

@@ -4,7 +4,7 @@ import re
 import smtplib
 from collections.abc import Mapping, Sequence
 from email.headerregistry import AddressHeader
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.encoding import punycode
 
@@ -14,6 +14,15 @@ _PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # What Django takes though RFC 5322 does not: a name without a domain; and what SMTPUTF8 (RFC 6531) allows.
 _HARMLESS = {"addr-spec local part with no domain", "local-part contains non-ASCII characters)"}
+
+
+class Envelope(NamedTuple):
+    """Who sends to whom, and what the relay is told of the body: its bytes (0: nothing) and whether all are ASCII."""
+
+    sender: str
+    recipients: Sequence[str]
+    size: int = 0
+    eight_bit: bool = False
 
 
 def address(given: object) -> str:
@@ -36,16 +45,15 @@ def address(given: object) -> str:
     return f"{local}@{punycode(domain)!s}" if at else bare
 
 
-def commands(
-    features: Mapping[str, str], sender: str, recipients: Sequence[str], *, size: int = 0, eight_bit: bool = False
-) -> list[bytes]:
-    """The lines MAIL, RCPT …, DATA. `features`: the server's, as smtplib keeps them; `size` in bytes, 0 unsaid.
+def commands(features: Mapping[str, str], envelope: Envelope) -> list[bytes]:
+    """The lines MAIL, RCPT …, DATA. `features`: the server's, as smtplib keeps them.
 
     Raises SMTPDataError for a message that is too large, SMTPSenderRefused or SMTPRecipientsRefused for an address
     that this server cannot take, each before a byte is sent.
     """
-    options = _size(features, size) if "size" in features and size else ""
-    if eight_bit and "8bitmime" in features:
+    sender, recipients = envelope.sender, envelope.recipients
+    options = _size(features, envelope.size) if "size" in features and envelope.size else ""
+    if envelope.eight_bit and "8bitmime" in features:
         options += " BODY=8BITMIME"
     foreign = [address for address in (sender, *recipients) if not address.isascii()]
     if foreign:

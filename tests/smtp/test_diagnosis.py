@@ -171,6 +171,8 @@ BREAKS = [
     ),
     ("proxy", "ProxyFailed: proxy p:8080: HTTP/1.1 502 Bad Gateway; asked for r:25", True, "proxy-cannot-reach"),
     ("proxy", "ProxyFailed: proxy p:8080: HTTP/1.1 407 Proxy Authentication Required; asked", True, "proxy-login"),
+    ("proxy", "ProxyFailed: proxy p:8080: HTTP/1.0 401 Unauthorized; asked for r:25", True, "proxy-login"),
+    ("proxy", "ProxyFailed: proxy p:8080: HTTP/1.0 401 Unauthorized; asked for r:25", True, "proxy-login"),
     ("proxy", "ProxyFailed: proxy p:1: it refused: Username and password authentication failure", True, "proxy-login"),
     ("proxy", "ProxyFailed: proxy 127.0.0.1:1: [Errno 111] Connection refused", True, "proxy-unusable"),
     ("tls", "…: certificate verify failed: certificate has expired (_ssl.c:1006)", False, "certificate-expired"),

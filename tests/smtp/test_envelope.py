@@ -20,7 +20,7 @@ def test_an_address_is_one_word_or_no_address(text: str) -> None:
     except ValueError:
         return
     assert not set(found) & set("\r\n\0")
-    line = envelope.commands({"smtputf8": ""}, found, [found])[0]
+    line = envelope.commands({"smtputf8": ""}, envelope.Envelope(found, [found]))[0]
     assert line.count(b"\r\n") == 1
     local, at, domain = found.rpartition("@")
     assert not at or (local and domain.isascii() and not set(domain) & set(" <>"))

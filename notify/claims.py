@@ -6,7 +6,7 @@ is conditional on the token, so a worker that lost its lease changes nothing.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -19,8 +19,6 @@ from django.db.models.functions import Now
 from notify.models import Message
 from notify.statement import Statement
 
-# The bodies of a batch are what a worker's memory holds: beyond this many bytes a batch ends, whatever it counts.
-BATCH_BYTES = 8 * 1024 * 1024
 # Beyond every lease and every step of retry.SCHEDULE.
 FURTHEST_SECONDS = 3600
 
@@ -38,7 +36,7 @@ _CLAIM_POSTGRESQL = f"""
     )
     UPDATE notify_message AS message
     SET state = 'sending', claim = %s, due_at = statement_timestamp() + %s * interval '1 second'
-    FROM batch AS due WHERE message.id = due.id AND due.bytes_before < {BATCH_BYTES}
+    FROM batch AS due WHERE message.id = due.id AND due.bytes_before < %s
     RETURNING message.id, message.message_id, message.sender, message.recipient, message.mime, message.attempts,
         message.claim, message.expires_at <= statement_timestamp(), due.due_at
 """  # noqa: S608  (no value from outside is part of the text)
@@ -55,7 +53,7 @@ _CLAIM_SQLITE = f"""
             WHERE {_UNFINISHED} AND due_at <= strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')
             ORDER BY due_at, id LIMIT %s
         )
-    ) AS due WHERE notify_message.id = due.id AND due.bytes_before < {BATCH_BYTES}
+    ) AS due WHERE notify_message.id = due.id AND due.bytes_before < %s
     RETURNING id, message_id, sender, recipient, mime, attempts,
         claim, expires_at <= strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now'), claim
 """  # noqa: S608
@@ -95,14 +93,14 @@ def lease_seconds() -> int:
     return int(getattr(settings, "NOTIFY_LEASE", settings.MAIL_TIMEOUT + 15))
 
 
-def claim(limit: int) -> list[Claimed]:
-    """Take up to `limit` due messages, the longest due first."""
+def claim(limit: int, *, size: int = 2**62) -> list[Claimed]:
+    """Take up to `limit` due messages, the longest due first, and no more once their bodies exceed `size` bytes."""
     token, lease = secrets.token_hex(12), lease_seconds()
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_CLAIM_POSTGRESQL, [limit, token, lease])
+            cursor.execute(_CLAIM_POSTGRESQL, [limit, token, lease, size])
         else:
-            cursor.execute(_CLAIM_SQLITE, [token, f"+{lease} seconds", limit])
+            cursor.execute(_CLAIM_SQLITE, [token, f"+{lease} seconds", limit, size])
         rows = sorted(cursor.fetchall(), key=lambda row: (row[8], row[0]))
     return [
         Claimed(key, message_id, sender, recipient, bytes(mime), attempts, token, bool(expired))
@@ -145,7 +143,7 @@ def mark_held_back(message: Claimed, *, reply: str, diagnosis: str) -> bool:
     return _settle(message, state=Message.State.QUEUED, due_at=F("created_at"), reply=reply, diagnosis=diagnosis)
 
 
-def release(messages: Sequence[Claimed]) -> None:
+def release(messages: Collection[Claimed]) -> None:
     """Give back what was claimed and not begun, each to its old place in the order."""
     if messages:
         Message.objects.filter(

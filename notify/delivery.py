@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 50  # messages claimed in one statement, of all connections together
 SMALLEST_BATCH = 20
+BATCH_BYTES = 8 * 1024 * 1024  # of all connections together: a batch's bodies are what a worker's memory holds
 NOTE_SUCCESS_EVERY = 1.0  # seconds
 DATABASE_BACKOFF = (0.1, 0.5, 1, 2, 5, 10)  # seconds between tries of a database that does not answer
 LAST_WORD_SECONDS = 30  # how long a stopping worker goes on trying to write an outcome down
@@ -50,6 +52,7 @@ class Worker:
     def __init__(self, stop: threading.Event, progress: Progress | None = None, *, connections: int = 1) -> None:
         self.tally = Tally()
         self._batch = max(BATCH // connections, SMALLEST_BATCH)
+        self._batch_bytes = BATCH_BYTES // connections
         self._noted_at = -NOTE_SUCCESS_EVERY
         self._stop = stop
         self._progress = progress
@@ -64,7 +67,7 @@ class Worker:
             permit = breaker.admit()
             if permit is None:
                 return
-            batch = claims.claim(1 if permit.probe else self._batch)
+            batch = deque(claims.claim(1 if permit.probe else self._batch, size=self._batch_bytes))
             if not batch:
                 return
             if not self._send_batch(batch, permit):
@@ -76,19 +79,18 @@ class Worker:
     def close(self) -> None:
         self._session.close()
 
-    def _send_batch(self, batch: list[Claimed], permit: breaker.Permit) -> bool:
-        """Send a claimed batch; False when the relay turned out unusable. What was not begun is given back."""
+    def _send_batch(self, batch: deque[Claimed], permit: breaker.Permit) -> bool:
+        """Send a claimed batch and empty it; False when the relay turned out unusable. The rest is given back."""
         sent_before, lease_ends = self.tally.sent, time.monotonic() + claims.lease_seconds()
         usable = True
-        remaining = batch
-        while remaining and usable and not self._stop.is_set():
+        while batch and usable and not self._stop.is_set():
             if time.monotonic() + settings.MAIL_TIMEOUT > lease_ends:
                 break  # the next attempt might outlive the lease: give back, and claim anew
-            message, remaining = remaining[0], remaining[1:]
-            usable = self._send_one(message, permit, following=remaining[0] if remaining else None)
+            message = batch.popleft()
+            usable = self._send_one(message, permit, following=batch[0] if batch else None)
             if self._progress:
                 self._progress()
-        claims.release(remaining)
+        claims.release(batch)
         if self.tally.sent > sent_before:
             self._note_success(permit)
         return usable

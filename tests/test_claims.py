@@ -49,9 +49,13 @@ def test_a_claim_takes_only_what_is_due_and_unfinished() -> None:
 
 
 def test_a_batch_of_large_bodies_ends_early_and_is_never_empty() -> None:
-    large = claims.BATCH_BYTES // 2 + 1
-    rows = [queue(mime=b"x" * size)[0].pk for size in (2 * large, 10, large, large, 10)]
-    assert [[claimed.id for claimed in claims.claim(10)] for _ in range(4)] == [rows[:1], rows[1:4], rows[4:], []]
+    rows = [queue(mime=b"x" * size)[0].pk for size in (2000, 10, 501, 501, 10)]
+    assert [[claimed.id for claimed in claims.claim(10, size=1000)] for _ in range(4)] == [
+        rows[:1],
+        rows[1:4],
+        rows[4:],
+        [],
+    ]
 
 
 def test_what_is_claimed_is_not_claimed_again_before_its_lease_ends() -> None:
@@ -105,9 +109,9 @@ def test_the_claim_walks_the_partial_index_past_a_long_history() -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("ANALYZE notify_message")
-            cursor.execute("EXPLAIN " + claims._CLAIM_POSTGRESQL, [20, "token", 60])
+            cursor.execute("EXPLAIN " + claims._CLAIM_POSTGRESQL, [20, "token", 60, 10**6])
         else:
-            cursor.execute("EXPLAIN QUERY PLAN " + claims._CLAIM_SQLITE, ["token", "+60 seconds", 20])
+            cursor.execute("EXPLAIN QUERY PLAN " + claims._CLAIM_SQLITE, ["token", "+60 seconds", 20, 10**6])
         plan = "\n".join(str(row) for row in cursor.fetchall())
     assert "message_unfinished" in plan
     assert "Seq Scan on notify_message" not in plan

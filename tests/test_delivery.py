@@ -209,7 +209,7 @@ def test_what_might_outlive_its_lease_is_given_back_and_claimed_anew(monkeypatch
     monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: now[0]))
     claimed: list[int] = []
     claim = claims.claim
-    monkeypatch.setattr(claims, "claim", lambda limit: claimed.append(limit) or claim(limit))
+    monkeypatch.setattr(claims, "claim", lambda limit, *, size: claimed.append(limit) or claim(limit, size=size))
 
     def slowly() -> None:
         now[0] += claims.lease_seconds() - 20
@@ -274,7 +274,7 @@ def test_a_claim_lost_meanwhile_is_said_and_changes_nothing(caplog: pytest.LogCa
 
 
 def test_a_database_that_fails_is_the_callers_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(limit: int) -> None:
+    def fail(limit: int, *, size: int) -> None:
         raise OperationalError("away")
 
     queue()

@@ -7,6 +7,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parseaddr
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
@@ -58,6 +59,7 @@ class Worker:
         self._progress = progress
         self._session = Session()
         self._provider = transport.provider()
+        self._sender = parseaddr(settings.FLASKY_MAIL_SENDER)[1].lower()
         self._tuned: object = None
 
     def drain(self) -> None:
@@ -125,6 +127,7 @@ class Worker:
             relay_failures=permit.failures,
             poisonings=poisonings,
             expired=message.expired,
+            own_sender=message.sender.lower() != self._sender,
         )
         self._insist(lambda: _write_failure(message, failure, decision, known, seconds, permit), message)
         logger.info("message %s: %s in phase %s: %s", message.id, decision.kind.value, failure.phase, failure.words)

@@ -13,6 +13,8 @@ JITTER = 0.15
 POISON_TRIES = 3
 # The one diagnosis of the relay that may be true for one recipient and not for the next.
 PER_RECIPIENT = "relay-denied"
+# What is said of the sender, which may be one message's own or that of all.
+OF_SENDER = ("sender-not-login", "sender-not-verified")
 
 # Seconds from one probe of an unusable relay to the next; the last one repeats.
 PROBES = (15, 30, 60, 120, 240, 300)
@@ -47,15 +49,17 @@ def decide(
     relay_failures: int = 0,
     poisonings: int = 0,
     expired: bool = False,
+    own_sender: bool = False,
     spread: float | None = None,
 ) -> Decision:
     """What happens after a failed attempt.
 
     `attempts`: earlier attempts at this message. `relay_failures`: failed tries in a row since the relay became
     unusable. `poisonings`: earlier attempts that broke while the message was prepared. `expired`: too old to try
-    again. `spread`: from -1 to 1, in place of chance.
+    again. `own_sender`: the message bears a sender of its own, not the configured one, so that a refused sender says
+    nothing of the others. `spread`: from -1 to 1, in place of chance.
     """
-    kind = _kind(failure, diagnosis)
+    kind = _kind(failure, diagnosis, own_sender)
     if kind in (Kind.DOWN, Kind.HOLD):
         return Decision(kind=kind, delay=_probe_delay(failure, diagnosis, relay_failures))
     if failure.phase == PREPARE:
@@ -67,9 +71,11 @@ def decide(
     return Decision(kind=Kind.RETRY, delay=delay, uncertain=failure.unheard)
 
 
-def _kind(failure: Failure, diagnosis: Diagnosis | None) -> Kind:
+def _kind(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) -> Kind:
     refused = failure.code is not None and failure.code >= 500
     deferred = failure.code is not None and 400 <= failure.code < 500
+    configuration = diagnosis is not None and diagnosis.relay
+    of_sender = diagnosis is not None and diagnosis.id in OF_SENDER
     if diagnosis and diagnosis.pause and failure.code:
         return Kind.DOWN  # a quota: neither this message's fault nor anything a person could hurry
     match failure.phase:
@@ -80,11 +86,14 @@ def _kind(failure: Failure, diagnosis: Diagnosis | None) -> Kind:
         case "greeting" | "ehlo":
             return Kind.HOLD if refused else Kind.DOWN
         case "tls" | "auth":
-            return Kind.DOWN if deferred or failure.broken else Kind.HOLD
+            # Also in a reply that says "later": STARTTLS under TLS will not work later either.
+            return Kind.DOWN if failure.broken or (deferred and not configuration) else Kind.HOLD
+        case "sender" | "recipient" | "data" | "end" if refused and of_sender:
+            return Kind.FAIL if own_sender else Kind.HOLD  # said early or late: Microsoft does after the whole message
         case "sender":
             if not refused:
                 return Kind.RETRY
-            return Kind.HOLD if diagnosis and diagnosis.relay else Kind.FAIL
+            return Kind.HOLD if configuration else Kind.FAIL
         case "recipient" if refused and diagnosis and diagnosis.relay and diagnosis.id != PER_RECIPIENT:
             return Kind.HOLD  # said late (Postfix checks the sender at RCPT), and true for every recipient
         case "recipient" if failure.code == 530:

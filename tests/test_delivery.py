@@ -307,3 +307,22 @@ def test_a_worker_at_rest_closes_an_unused_connection(monkeypatch: pytest.Monkey
     assert Scripted.said == ["open", "send"]
     worker.close()
     assert Scripted.said == ["open", "send", "close"]
+
+
+SENDER_REFUSED = b"5.2.252 SendAsDenied; a@example.com not allowed to send as b@example.com"
+
+
+def test_a_refused_sender_that_is_everybodys_holds_the_relay(settings: Any) -> None:
+    settings.FLASKY_MAIL_SENDER = "Me <ME@example.com>"
+    queue(2)
+    Scripted.script = [refused(554, SENDER_REFUSED, "end")]
+    assert deliver_due() == Tally(retry=1)
+    assert (states(), Relay.current().state) == (["queued", "queued"], "held")
+
+
+def test_a_refused_sender_that_is_one_messages_own_fails_that_message(settings: Any) -> None:
+    settings.FLASKY_MAIL_SENDER = "Somebody else <else@example.com>"
+    queue(2)
+    Scripted.script = [refused(554, SENDER_REFUSED, "end")]
+    assert deliver_due() == Tally(sent=1, failed=1)
+    assert (states(), Relay.current().state) == (["failed", "sent"], "open")

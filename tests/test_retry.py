@@ -2,7 +2,8 @@
 
 import pytest
 
-from notify.retry import PROBE_SLOWLY, SCHEDULE, Decision, Kind, decide
+from notify.retry import OF_SENDER, PROBE_SLOWLY, SCHEDULE, Decision, Kind, decide
+from notify.smtp.causes import CAUSES
 from notify.smtp.diagnosis import Diagnosis
 from notify.smtp.failure import Failure
 
@@ -27,9 +28,13 @@ def failure(phase: str, code: int | None = None, *, broken: bool = False) -> Fai
         (failure("tls"), None, Kind.HOLD, PROBE_SLOWLY),
         (failure("tls", broken=True), None, Kind.DOWN, 15),
         (failure("tls", 454), None, Kind.DOWN, PROBE_SLOWLY),
+        (failure("tls", 454), RELAY_PROBLEM, Kind.HOLD, PROBE_SLOWLY),
         (failure("auth", 535), None, Kind.HOLD, PROBE_SLOWLY),
         (failure("auth"), None, Kind.HOLD, PROBE_SLOWLY),
         (failure("auth", 454), None, Kind.DOWN, PROBE_SLOWLY),
+        (failure("auth", 454), RELAY_PROBLEM, Kind.HOLD, PROBE_SLOWLY),
+        (failure("auth", 454), QUOTA, Kind.DOWN, 86400),
+        (failure("auth", broken=True), RELAY_PROBLEM, Kind.DOWN, 15),
         (failure("config"), None, Kind.HOLD, 15),
         (failure("sender", 451), None, Kind.RETRY, 30),
         (failure("sender", 550), None, Kind.FAIL, 0),
@@ -44,11 +49,20 @@ def failure(phase: str, code: int | None = None, *, broken: bool = False) -> Fai
         (failure("end", 451), None, Kind.RETRY, 30),
         (failure("end", 554), None, Kind.FAIL, 0),
         (failure("end", 550), QUOTA, Kind.DOWN, 86400),
+        (failure("end", 554), RELAY_PROBLEM, Kind.FAIL, 0),
         (failure("prepare"), None, Kind.RETRY, 30),
     ],
 )
 def test_each_fault_has_its_answer(facts: Failure, diagnosis: Diagnosis | None, kind: Kind, delay: float) -> None:
     assert decide(facts, diagnosis, spread=0) == Decision(kind=kind, delay=delay)
+
+
+@pytest.mark.parametrize("phase", ["sender", "recipient", "data", "end"])
+@pytest.mark.parametrize("id", OF_SENDER)
+def test_a_refused_sender_holds_the_relay_unless_it_is_that_one_messages_own(phase: str, id: str) -> None:
+    assert decide(failure(phase, 554), CAUSES[id]).kind is Kind.HOLD
+    assert decide(failure(phase, 554), CAUSES[id], own_sender=True).kind is Kind.FAIL
+    assert decide(failure(phase, 451), CAUSES[id], own_sender=True).kind is Kind.RETRY
 
 
 def test_a_send_whose_answer_was_never_heard_is_tried_again_and_marked() -> None:

@@ -12,6 +12,7 @@ from notify.smtp import dial
 from notify.smtp.envelope import Envelope, commands
 from notify.smtp.failure import decode
 from notify.smtp.login import Login
+from notify.smtp.seven_bit import seven_bit
 
 Refusals = dict[str, tuple[int, bytes]]
 # Commands in one packet: their answers must fit into the buffers on the way, or both sides wait (RFC 2920 3.1).
@@ -80,9 +81,13 @@ class Connection(Login):
         The envelope that follows, if it is known, goes into the packet of this body (RFC 2920 3.1 allows a body to be
         the first of a group): one round trip for each message. Its own body is not sent before the next call.
 
+        A message of eight bits is written anew in seven for a relay without 8BITMIME (RFC 6152), or ValueError raised.
         Raises SMTPSenderRefused, SMTPRecipientsRefused (all of them), SMTPDataError, SMTPServerDisconnected,
         TimeoutError. Phase `end` without a reply means: all was handed over, and nobody knows (RFC 1047).
         """
+        if self._too_wide(envelope):
+            data = seven_bit(data)
+            envelope = envelope._replace(size=len(data), eight_bit=False)
         refused = self._converse(envelope)
         body = data.replace(b"\r\n.", b"\r\n..")
         if body.startswith(b"."):
@@ -126,9 +131,13 @@ class Connection(Login):
         else:
             super().leave()
 
+    def _too_wide(self, envelope: Envelope) -> bool:
+        """Whether its body has eight bits and the relay takes seven."""
+        return envelope.eight_bit and "8bitmime" not in self.esmtp_features
+
     def _look_ahead(self, following: Envelope | None) -> list[bytes]:
         """The commands of the message to follow, where the server takes them so early."""
-        if following is None or "pipelining" not in self.esmtp_features:
+        if following is None or "pipelining" not in self.esmtp_features or self._too_wide(following):
             return []
         try:
             asked = commands(self.esmtp_features, following)

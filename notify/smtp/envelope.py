@@ -48,12 +48,14 @@ def address(given: object) -> str:
 def commands(features: Mapping[str, str], envelope: Envelope) -> list[bytes]:
     """The lines MAIL, RCPT …, DATA. `features`: the server's, as smtplib keeps them.
 
+    An envelope of eight bits is for a server that takes them.
+
     Raises SMTPDataError for a message that is too large, SMTPSenderRefused or SMTPRecipientsRefused for an address
     that this server cannot take, each before a byte is sent.
     """
     sender, recipients = envelope.sender, envelope.recipients
     options = _size(features, envelope.size) if "size" in features and envelope.size else ""
-    if envelope.eight_bit and "8bitmime" in features:
+    if envelope.eight_bit:
         options += " BODY=8BITMIME"
     foreign = [address for address in (sender, *recipients) if not address.isascii()]
     if foreign:

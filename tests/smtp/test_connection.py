@@ -354,19 +354,30 @@ def test_a_size_without_a_limit_limits_nothing(make_backend: Make, limit: str) -
         assert send(make_backend, relay) is None
 
 
-@pytest.mark.parametrize(
-    ("data", "extensions", "expected"),
-    [
-        ("grüße".encode(), ("8BITMIME",), " BODY=8BITMIME"),
-        (b"plain", ("8BITMIME",), ""),
-        ("grüße".encode(), ("HELP",), ""),
-    ],
-)
-def test_eight_bits_are_announced(make_backend: Make, data: bytes, extensions: tuple[str, ...], expected: str) -> None:
-    with Scripted(extensions=extensions) as relay:
+@pytest.mark.parametrize(("data", "expected"), [("grüße".encode(), " BODY=8BITMIME"), (b"plain", "")])
+def test_eight_bits_are_announced(make_backend: Make, data: bytes, expected: str) -> None:
+    with Scripted(extensions=("8BITMIME",)) as relay:
         assert send(make_backend, relay, Mail(data=data)) is None
     assert f"MAIL FROM:<flasky@example.com>{expected}" in relay.lines
     assert relay.bodies == [data + b"\r\n"]
+
+
+def test_a_relay_without_8bitmime_gets_seven_bits_and_is_told_their_size(make_backend: Make) -> None:
+    with Scripted(extensions=("SIZE 130",)) as relay:
+        assert send(make_backend, relay, Mail(data="Subject: x\r\n\r\nA name with an é.\r\n".encode())) is None
+        too_long = send(make_backend, relay, Mail(data=b"\r\n" + "漢".encode() * 40))
+    [body] = relay.bodies
+    assert b"A name with an =C3=A9.\r\n" in body
+    assert f"MAIL FROM:<flasky@example.com> SIZE={len(body)}" in relay.lines
+    assert "the relay takes 130 at most" in str(too_long)
+
+
+def test_eight_bits_that_cannot_be_written_in_seven_are_not_sent(make_backend: Make) -> None:
+    broken = b"Content-Transfer-Encoding: base64\r\n\r\nR3L\xfc\r\n"
+    with Scripted(extensions=("HELP",)) as relay, pytest.raises(ValueError, match="takes no eight bits") as caught:
+        send(make_backend, relay, Mail(data=broken))
+    assert from_exception(caught.value).phase == "prepare"
+    assert "MAIL" not in relay.verbs
 
 
 def test_smtputf8_is_asked_for_only_where_an_address_needs_it(make_backend: Make) -> None:

@@ -1,0 +1,55 @@
+"""A message for relays that take no eight bits: the same mail, its bodies encoded anew (RFC 6152 section 3)."""
+
+import base64
+import binascii
+import email
+import email.policy
+import re
+from email.message import EmailMessage
+from typing import cast
+
+# Headers come out as they were read; what of them is not ASCII is encoded.
+_POLICY = email.policy.SMTP.clone(refold_source="none", cte_type="7bit")
+_UNENCODED = ("", "7bit", "8bit", "binary")
+
+
+def seven_bit(data: bytes) -> bytes:
+    """The message (CRLF line ends) in ASCII; parts that are ASCII already stay as they are.
+
+    Raises ValueError for what cannot be read, and so not be written anew: bytes beyond ASCII in a base64 part, say.
+    """
+    message: EmailMessage = email.message_from_bytes(data, policy=_POLICY)
+    for part in message.walk():
+        if _encoding(part) not in _UNENCODED:
+            continue
+        if part.is_multipart():
+            _label(part, "7bit")
+        elif not (body := cast("bytes", part.get_payload(decode=True))).isascii():
+            encoding, encoded = _shortest(body, text=part.get_content_maintype() == "text")
+            part.set_payload(encoded.decode("ascii"))
+            _label(part, encoding)
+    try:
+        written = message.as_bytes()
+    except UnicodeEncodeError:
+        written = data
+    if not written.isascii():
+        raise ValueError("the relay takes no eight bits (8BITMIME), and the message cannot be written in seven")
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", written)
+
+
+def _encoding(part: EmailMessage) -> str:
+    return str(part.get("Content-Transfer-Encoding", "")).strip().lower()
+
+
+def _label(part: EmailMessage, encoding: str) -> None:
+    if "Content-Transfer-Encoding" in part:
+        part.replace_header("Content-Transfer-Encoding", encoding)
+    elif encoding != "7bit":
+        part["Content-Transfer-Encoding"] = encoding
+
+
+def _shortest(body: bytes, *, text: bool) -> tuple[str, bytes]:
+    """Quoted-printable is for text alone: it takes the liberty of writing line ends in its own way."""
+    wrapped = base64.encodebytes(body)
+    quoted = binascii.b2a_qp(body, istext=True) if text else b""
+    return ("quoted-printable", quoted) if text and len(quoted) <= len(wrapped) else ("base64", wrapped)

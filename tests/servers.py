@@ -10,10 +10,14 @@ from pathlib import Path
 from tests import ports
 
 PORTS = {"postgresql": 5432, "rabbitmq": 5672, "redis": 6379}
-PROGRAMS = {name: name for name in ("chromium", "gunicorn", "microsocks", "npm", "postfix", "tinyproxy")}
+PROGRAMS = {
+    name: name for name in ("chromium", "danted", "gunicorn", "microsocks", "node", "npm", "postfix", "tinyproxy")
+}
 NEED_ROOT = {"exim", "postfix"}
 # Debian's Exim and Postfix cannot both be installed: .ci/run unpacks Exim here.
 EXIM = Path(__file__).resolve().parent.parent / "var" / "exim" / "usr" / "sbin" / "exim4"
+# `make node` brings it.
+SMTP_SERVER = Path(__file__).resolve().parent / "node" / "node_modules" / "smtp-server"
 _WHERE = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
@@ -24,6 +28,8 @@ def is_here(name: str) -> bool:
         return ports.answers(PORTS[name])
     if name in NEED_ROOT and os.geteuid() != 0:
         return False
+    if name == "smtp-server":
+        return program("node") != "" and SMTP_SERVER.is_dir()
     if name == "exim":
         return _runs(exim(), "-C", "/dev/null", "-bV")
     return program(PROGRAMS[name]) != ""

@@ -51,6 +51,8 @@ _LOGIN = [
      _("An administrator allows authenticated SMTP for the mailbox; else another provider, or one that takes OAuth.")),
     ("microsoft-basic-auth-gone", _("Microsoft takes no user and password here any more, only OAuth."),
      _("Use another provider, or a relay that speaks OAuth to Microsoft.")),
+    ("oauth-only", _("The relay takes no user and password, only OAuth."),
+     _("Have logins with a password allowed, an app password say; else use another provider: Flasky speaks no OAuth.")),
     ("ses-credentials", _("Amazon SES did not accept user and password; AWS access keys are not SMTP credentials."),
      _("Make SMTP credentials in the SES console, in the same region as MAIL_SERVER.")),
     ("bad-credentials", _("The relay did not accept user and password."),

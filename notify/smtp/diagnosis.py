@@ -89,7 +89,8 @@ _REPLIES: tuple[Rule, ...] = (
     # What else Google says with this code, once it is not about TLS
     Rule("login-throttled", r"^4\.7\.0\b", (421,), providers=("gmail",)),
     # Logging in
-    Rule("auth-not-offered", r"auth extension not supported|auth.{0,20} not advertised|authentication not enabled|no suitable authentication method"),
+    Rule("oauth-only", r"\b(xoauth2?|oauthbearer)\b.* none takes user and password"),
+    Rule("auth-not-offered", r"auth extension not supported|auth.{0,20} not advertised|authentication not enabled|no suitable authentication method|none takes user and password"),
     Rule("auth-not-offered", "", (500, 502, 503, 504), ("auth",)),
     Rule("not-logged-in", r"need ehlo and auth|auth(entication)? (is )?(required|needed)|not authenticated|must (authenticate|log ?in)", (451, 454, 503, 530, 550, 553, 554)),
     Rule("not-logged-in", "", (530,)),

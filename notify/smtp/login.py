@@ -10,6 +10,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from notify.smtp.wire import Wire
 
+MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # smtplib's; OAuth needs more than a password can be (docs/providers.md)
 CHALLENGES = 5  # of one mechanism; LOGIN, the longest, has two
 # What the server says of the name and the password, and not of the mechanism: the next one has the same two.
 FINAL = (421, 454, 530, 534, 535)
@@ -24,6 +25,11 @@ class Login(Wire):
     def log_in(self, username: str, password: str) -> None:
         """Raises SMTPAuthenticationError, SMTPNotSupportedError where AUTH is not offered, or what the wire raises."""
         with self.phase("auth") as say:
+            offered = self.esmtp_features.get("auth", "").upper().split()
+            if offered and not set(offered) & set(MECHANISMS):
+                raise smtplib.SMTPNotSupportedError(
+                    f"The relay offers {', '.join(offered)} to log in with: none takes user and password."
+                )
             try:
                 self.login(username, password)
             except smtplib.SMTPResponseException as error:

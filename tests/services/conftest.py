@@ -1,4 +1,4 @@
-"""Real servers from Debian, each a private instance on loopback."""
+"""Real servers from Debian and npm, each a private instance on loopback."""
 
 import shutil
 import tempfile
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.exim import Exim
+from tests.services.nodemailer import Nodemailer
 from tests.services.postfix import Postfix
 
 
@@ -32,3 +33,10 @@ def make_exim(open_folder: Path) -> Iterator[Callable[..., Exim]]:
     """`make_exim(users={"name": "password"})` runs one until the test ends."""
     with ExitStack() as running:
         yield lambda **options: running.enter_context(Exim(open_folder / "exim", **options))
+
+
+@pytest.fixture
+def make_nodemailer(tmp_path: Path) -> Iterator[Callable[..., Nodemailer]]:
+    """`make_nodemailer(size=1000)` runs one until the test ends."""
+    with ExitStack() as running:
+        yield lambda **options: running.enter_context(Nodemailer(tmp_path / "nodemailer", **options))

@@ -87,6 +87,16 @@ def test_a_login_that_is_not_offered_is_an_error(make_backend: Make) -> None:
     assert str(error) == "SMTP AUTH extension not supported by server."
 
 
+@pytest.mark.parametrize("offered", ["AUTH XOAUTH2 OAUTHBEARER", "AUTH XOAUTH2\r\n250-AUTH=OAUTHBEARER"])
+def test_no_password_is_shown_to_a_relay_that_takes_none(make_backend: Make, offered: str) -> None:
+    with Scripted(extensions=(offered, "8BITMIME")) as relay:
+        error = refused(make_backend, relay)
+    assert isinstance(error, smtplib.SMTPNotSupportedError)
+    assert "XOAUTH2" in str(error)
+    assert str(error).endswith("to log in with: none takes user and password.")
+    assert "AUTH" not in relay.verbs
+
+
 @pytest.mark.parametrize("username", ["", "ann@example.com"])
 def test_half_a_login_is_none(make_backend: Make, username: str) -> None:
     with Scripted(extensions=("AUTH PLAIN",)) as relay:

@@ -1,6 +1,8 @@
 """Ports of 127.0.0.1 that stay ours, also while nobody listens on them."""
 
+import contextlib
 import socket
+from collections.abc import Iterator
 
 
 class Reserved:
@@ -18,6 +20,16 @@ class Reserved:
 
     def release(self) -> None:
         self._socket.close()
+
+
+@contextlib.contextmanager
+def reserved() -> Iterator[int]:
+    """The number of a free port, kept while the block runs."""
+    port = Reserved()
+    try:
+        yield port.number
+    finally:
+        port.release()
 
 
 def answers(port: int) -> bool:

@@ -59,7 +59,7 @@ _LOGIN = [
      _("Check MAIL_USERNAME and MAIL_PASSWORD; many providers want an app password or an authorization code.")),
     ("not-logged-in", _("The relay wants a login and got none: user or password is empty."), _SET_LOGIN),
     ("auth-not-offered", _("The relay offers no login on this connection: TLS is off, or it has none at all."),
-     _("Switch TLS on (MAIL_USE_TLS=true), or unset MAIL_USERNAME and MAIL_PASSWORD.")),
+     _("Switch TLS on (MAIL_USE_TLS=true). Where it is on: the relay's port for logins (587 or 465), or no login at all.")),
     ("ehlo-name", _("The relay does not accept the name this machine says in EHLO."),
      _("Set MAIL_EHLO to this machine's full host name, such as www.example.com.")),
 ]
@@ -85,7 +85,8 @@ _SENDER = [
      _("Verify the identity in the region of MAIL_SERVER; in the sandbox the recipients as well.")),
     ("sender-not-verified", _("The provider has not verified this sender."),
      _("Verify the address or its domain with the provider, or set FLASKY_MAIL_SENDER to one that is.")),
-    ("relay-denied", _("The relay takes mail for others only from those who log in, and nobody did."), _SET_LOGIN),
+    ("relay-denied", _("The relay takes mail for others only from those it knows: by their login, or by their network."),
+     _("Set MAIL_USERNAME and MAIL_PASSWORD. Where they are set: whoever runs the relay lets this account send.")),
     ("blocklisted", _("The relay refuses this machine's address: it stands on a blocklist."),
      _("Send through a provider you log in to, or have the address taken off the list the reply names.")),
 ]

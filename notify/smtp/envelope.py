@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.utils.encoding import punycode
 
-from notify.smtp.failure import marked
+from notify.smtp.failure import Error, marked
 
 _PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -70,12 +70,18 @@ def _size(features: Mapping[str, str], size: int) -> str:
     limit = features["size"].strip()
     if limit.isdigit() and 0 < int(limit) < size:
         text = f"5.3.4 The message has {size} bytes, the relay takes {limit} at most (SIZE, RFC 1870)"
-        raise marked(smtplib.SMTPDataError(552, text.encode()), "data")
+        raise _local(smtplib.SMTPDataError(552, text.encode()), "data")
     return f" SIZE={size}"
 
 
 def _untakeable(sender: str, foreign: list[str]) -> smtplib.SMTPException:
     code, text = 553, b"5.6.7 The relay takes no address with letters beyond ASCII before the @ (SMTPUTF8, RFC 6531)"
     if sender in foreign:
-        return marked(smtplib.SMTPSenderRefused(code, text, sender), "sender")
-    return marked(smtplib.SMTPRecipientsRefused(dict.fromkeys(foreign, (code, text))), "recipient")
+        return _local(smtplib.SMTPSenderRefused(code, text, sender), "sender")
+    return _local(smtplib.SMTPRecipientsRefused(dict.fromkeys(foreign, (code, text))), "recipient")
+
+
+def _local(error: Error, phase: str) -> Error:
+    """Marked as a reply that the relay did not give."""
+    error.local = True  # type: ignore[attr-defined]
+    return marked(error, phase)

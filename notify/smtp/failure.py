@@ -25,6 +25,7 @@ class Failure:
 
     `broken`: the connection broke, was never made or went silent; nobody refused anything.
     `unheard`: the whole message was handed over and its answer never came (RFC 1047), so it may have been taken.
+    `local`: the reply is what the relay would have said, and nobody asked it (a message over its SIZE, say).
     """
 
     phase: str
@@ -33,6 +34,7 @@ class Failure:
     enhanced: str = ""
     broken: bool = False
     unheard: bool = False
+    local: bool = False
 
     @property
     def words(self) -> str:
@@ -53,6 +55,7 @@ def from_exception(error: BaseException, *, secrets: Iterable[str] = ()) -> Fail
         text=text,
         broken=code is None and isinstance(error, _BREAKS),
         unheard=phase == "end" and code is None,
+        local=getattr(error, "local", False),
     )
 
 

@@ -40,7 +40,6 @@ const server = new SMTPServer({
     name: 'mx.example.test',
     authOptional: !users,
     disabledCommands: users ? [] : ['AUTH'],
-    hideENHANCEDSTATUSCODES: false,
     disableReverseLookup: true,
     closeTimeout: 100,
     ...options,

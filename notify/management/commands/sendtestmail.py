@@ -10,8 +10,9 @@ from django.core.validators import validate_email
 from django.db import DatabaseError
 
 from notify import dispatch
+from notify.report import Report, Stage
 from notify.smtp import providers
-from notify.trial import Report, Stage, Trial
+from notify.trial import Trial
 
 WAIT_BEYOND_TIMEOUT = 15  # seconds, with --via outbox
 
@@ -71,8 +72,7 @@ class Command(BaseCommand):
         if as_json:
             self.stdout.write(json.dumps(report.as_json(), ensure_ascii=False))
         else:
-            for name, words in (("server said", report.words), ("cause", report.cause), ("fix", report.fix)):
-                if words and report.exit_code:
-                    self.stdout.write(f"{name}: {words}")
+            for line in report.explanations():
+                self.stdout.write(line)
         if report.exit_code:
             raise SystemExit(report.exit_code)

@@ -55,7 +55,7 @@ class Sweep:
 @transaction.atomic
 def tell_waiting(topic: str, now: datetime) -> int:
     """Mail a topic's waiting events where they are to be told by now, all or nothing. Returns the mails stored."""
-    window = windows.lock_or_make(topic, now)
+    window = windows.lock(topic, now)
     if window is None:
         return 0  # somebody else is at it
     if not settings.FLASKY_ADMIN:
@@ -78,7 +78,7 @@ def announce_found_visitors(now: datetime) -> int:
     found = list(Visitor.objects.filter(announced=False).order_by("id")[:FOUND_AT_ONCE])
     if not found:
         return 0
-    window = windows.lock_or_make(VISITORS, now)
+    window = windows.lock(VISITORS, now)
     if window is None:
         return 0
     # Read again under the lock: another sweep may have found the same.

@@ -49,6 +49,9 @@ def notify_admins(
     event = Event(topic=topic, key=key, subject=subject[:200], summary=one_line(summary)[:500], url=url)
     if not settings.FLASKY_ADMIN:
         event.notified_at = event.created_at  # to nobody: it will not be told later either
+    if event.notified_at or windows.is_full(topic):
+        Event.objects.bulk_create([event], ignore_conflicts=True)
+        return
     with transaction.atomic():
         Event.objects.bulk_create([event], ignore_conflicts=True)
         waiting = Event.objects.waiting().filter(topic=topic, key=key).first()
@@ -95,7 +98,7 @@ def event_of(visitor: Visitor) -> Event:
         topic=VISITORS,
         key=str(visitor.pk),
         subject="New visitor",
-        summary=visitor.name,
+        summary=one_line(visitor.name),  # in SQL, whatever fits the column
         url=url_of(visitor),
         created_at=visitor.created_at,
     )

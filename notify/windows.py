@@ -13,6 +13,18 @@ from django.utils import timezone
 from notify.models import Event, Window
 
 
+def is_full(topic: str, now: datetime | None = None) -> bool:
+    """Whether what happens now must wait for the digest: the interval's slots are all taken.
+
+    This is all that a visitor costs in a flood, besides the event's row: one SELECT by key, and nothing locked. A full
+    interval stays full until it ends, so what was read a moment ago is still true.
+    """
+    if settings.NOTIFY_INTERVAL == 0:
+        return False
+    window = Window.objects.filter(topic=topic).first()
+    return window is not None and is_live(window, now or timezone.now()) and window.singles >= settings.NOTIFY_BURST
+
+
 def take_slot(event: Event, now: datetime | None = None) -> bool:
     """Whether a recorded event may be mailed at once. Called in the visitor's transaction.
 
@@ -21,35 +33,42 @@ def take_slot(event: Event, now: datetime | None = None) -> bool:
     """
     if settings.NOTIFY_INTERVAL == 0:
         return True
-    now, topic = now or timezone.now(), event.topic
-    seen = Window.objects.filter(topic=topic).first()
-    if seen and is_live(seen, now) and seen.singles >= settings.NOTIFY_BURST:
-        return False  # the flood's way: one SELECT, nothing locked
-    if not seen:
-        Window.objects.bulk_create([Window(topic=topic, opened_at=now)], ignore_conflicts=True)
-    window = lock(topic)
+    now = now or timezone.now()
+    window = lock(event.topic, now)
     if window is None:
         return False
     if not is_live(window, now):
-        if Event.objects.waiting().filter(topic=topic).exclude(pk=event.pk).exists():
+        if Event.objects.waiting().filter(topic=event.topic).exclude(pk=event.pk).exists():
             return False  # the digest that ends this interval is due: it carries this event too
         window.opened_at, window.singles = now, 0
     return count_single(window)
 
 
-def lock(topic: str) -> Window | None:
-    """The topic's row, ours until the transaction ends; None where somebody else has it (or it does not exist)."""
+def lock(topic: str, now: datetime) -> Window | None:
+    """The topic's row, ours until the transaction ends; None where somebody else has it. Never waits.
+
+    A topic that never had an interval gets one that is over.
+    """
     rows = Window.objects.filter(topic=topic)
     if connection.features.has_select_for_update_skip_locked:
         rows = rows.select_for_update(skip_locked=True)
-    return rows.first()  # SQLite: a transaction that writes is alone from its start (IMMEDIATE)
+    window = rows.first()  # SQLite: a transaction that writes is alone from its start (IMMEDIATE)
+    if window is None and _may_make(topic):
+        over = now - timedelta(seconds=settings.NOTIFY_INTERVAL)
+        Window.objects.bulk_create([Window(topic=topic, opened_at=over)], ignore_conflicts=True)
+        window = rows.first()
+    return window
 
 
-def lock_or_make(topic: str, now: datetime) -> Window | None:
-    """As `lock`; a topic that never had an interval gets one that is over."""
-    over = now - timedelta(seconds=settings.NOTIFY_INTERVAL)
-    Window.objects.bulk_create([Window(topic=topic, opened_at=over)], ignore_conflicts=True)
-    return lock(topic)
+def _may_make(topic: str) -> bool:
+    """Whether to insert the row: on PostgreSQL, who inserts a key waits for everybody who is inserting the same."""
+    if connection.vendor != "postgresql":
+        return True
+    if Window.objects.filter(topic=topic).exists():
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"notify_window {topic}"])
+        return bool(cursor.fetchone()[0])
 
 
 def count_single(window: Window) -> bool:

@@ -150,23 +150,6 @@ def test_without_administrators_waiting_events_are_told_to_nobody(clock: Clock, 
     assert not Event.objects.waiting().exists()
 
 
-def test_a_flooded_post_costs_one_insert_and_no_rendering(
-    clock: Clock, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(3):
-        tell(number)
-    monkeypatch.setattr(mail, "build", lambda *args, **kwargs: pytest.fail("rendered"))
-    with django_assert_num_queries(5) as queries:
-        tell(3)
-    assert [query["sql"].split()[0] for query in queries.captured_queries] == [
-        "SAVEPOINT",
-        "INSERT",
-        "SELECT",
-        "SELECT",
-        "RELEASE",
-    ]
-
-
 @profile(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     burst=st.integers(1, 4),

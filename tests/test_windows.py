@@ -1,5 +1,6 @@
 """The slots of an interval: its boundaries, who gets one, and that nobody waits for them."""
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -8,14 +9,18 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.models.signals import post_save
+from django.test import Client
+from django.test.signals import template_rendered
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from notify import digest, mail, windows
+from notify import digest, mail, signals, windows
 from notify.digest import Sweep
-from notify.models import Event, Message, Window
+from notify.models import Event, Message, Visitor, Window
 
 pytestmark = pytest.mark.django_db
 START = timezone.now().replace(microsecond=0)
@@ -137,8 +142,6 @@ def test_an_event_that_a_digest_told_meanwhile_is_not_told_again(monkeypatch: py
 def test_found_visitors_whose_mail_cannot_be_built_stop_neither_other_topics_nor_delivery(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from notify.models import Visitor
-
     Window.objects.create(topic=mail.VISITORS, opened_at=at(0))
     Visitor.objects.bulk_create([Visitor(name="Ann")])
     happened("other")
@@ -253,24 +256,100 @@ def test_the_same_event_told_by_many_at_once_is_one_event_and_one_mail() -> None
     assert (Event.objects.count(), Message.objects.count()) == (1, 1)
 
 
+def nobody_yet() -> None:
+    """No event ever: who comes makes the topic's row."""
+
+
+def slots_are_left() -> None:
+    Window.objects.create(topic=mail.VISITORS, opened_at=timezone.now(), singles=1)
+
+
+def slots_are_taken() -> None:
+    Window.objects.create(topic=mail.VISITORS, opened_at=timezone.now(), singles=2)
+
+
+def the_interval_is_over() -> None:
+    Window.objects.create(topic=mail.VISITORS, opened_at=timezone.now() - timedelta(seconds=61), singles=2)
+
+
+def a_digest_is_due() -> None:
+    the_interval_is_over()
+    happened("waiting", mail.VISITORS)
+
+
 @pytest.mark.django_db(transaction=True)
-def test_a_visitor_does_not_wait_for_another_visitors_open_transaction() -> None:
+@pytest.mark.parametrize("holder", ["visitor", "sweep"])
+@pytest.mark.parametrize(
+    "situation", [nobody_yet, slots_are_left, slots_are_taken, the_interval_is_over, a_digest_is_due]
+)
+def test_visitors_wait_neither_for_each_other_nor_for_a_sweep(situation: Callable[[], None], holder: str) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has one writer at a time")
-    take_slot(told(1), at(0))
+    situation()
     holds, done = threading.Event(), threading.Event()
+    act = {"visitor": lambda: Visitor.objects.create(name="Holder"), "sweep": lambda: Sweep().run()}[holder]
 
-    def hold() -> bool:
+    def hold() -> None:
         with transaction.atomic():
-            taken = take_slot(told("holder"), at(1))
+            act()
             holds.set()
             done.wait(10)
-        return taken
 
-    def pass_by() -> bool:
+    def pass_by() -> None:
         holds.wait(10)
-        taken = take_slot(told("passer-by"), at(1))
-        done.set()
-        return taken
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '1ms'")  # whoever waits for a lock at all fails
+                Visitor.objects.create(name="Passer-by")
+                cursor.execute("SET LOCAL lock_timeout = 0")
+        finally:
+            done.set()
 
-    assert sorted(together(hold, pass_by)) == [False, True]
+    assert together(hold, pass_by) == [None, None]
+    assert Sweep().run(timezone.now() + timedelta(seconds=200)) in (0, 1)
+    assert not Event.objects.waiting().exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_make_a_topics_first_interval_at_once_make_one_and_nobody_is_left_out() -> None:
+    def tell(key: str) -> None:
+        mail.notify_admins("order", "New order", "mail/digest", key=key, summary=key, url="https://x.example/")
+
+    assert together(*[lambda key=f"{number}": tell(key) for number in range(6)]) == [None] * 6  # type: ignore[misc]
+    Sweep().run()
+    assert Window.objects.count() == 1
+    assert Message.objects.count() == 2
+    assert Event.objects.waiting().count() == 4
+
+
+def statements(client: Client, name: str) -> list[str]:
+    """What a post of this name asks of the database: verb and table of each statement."""
+    with CaptureQueriesContext(connection) as queries:
+        assert client.post("/", {"name": name}).status_code == 302
+    return [
+        " ".join([query["sql"].split()[0], *re.findall(r'"(notify_\w+)"', query["sql"])[:1]])
+        for query in queries.captured_queries
+    ]
+
+
+def test_in_a_flood_a_post_costs_one_insert_more_than_without_mail_one_look_at_a_row_and_no_rendering(
+    client: Client,
+) -> None:
+    post_save.disconnect(signals.tell_of_new_visitor, sender=Visitor)
+    try:
+        without_mail = statements(client, "Ann")
+    finally:
+        post_save.connect(signals.tell_of_new_visitor, sender=Visitor)
+    slots_are_taken()
+    rendered: list[Any] = []
+    template_rendered.connect(note := lambda **facts: rendered.append(facts["template"]))
+    try:
+        in_a_flood = statements(client, "Bob")
+    finally:
+        template_rendered.disconnect(note)
+    assert Event.objects.waiting().get().summary == "Bob"
+    assert "INSERT notify_visitor" in without_mail
+    more = Counter(in_a_flood) - Counter(without_mail)
+    assert more == {"SELECT notify_window": 1, "INSERT notify_event": 1}
+    assert not Counter(without_mail) - Counter(in_a_flood)
+    assert rendered == []

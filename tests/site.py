@@ -91,6 +91,12 @@ class Site:
         """A management command on the site's database and settings."""
         return manage(*arguments, **{**self.variables, **variables})
 
+    def children(self) -> list[int]:
+        """The ids of the processes that serve, where the one that was started forks them."""
+        assert self._process
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [int(child) for child in children.split()]
+
     def kill(self) -> None:
         """SIGKILL to every process of it."""
         self._end(signal.SIGKILL)

@@ -59,7 +59,7 @@ class Outbox:
                 name = f"<{prefix}{number}@example.com>"
                 mime = f"Message-ID: {name}\r\nDate: {moment:%c}\r\nSubject: {number}\r\n\r\n".encode()
                 mime += (b"x" * 70 + b"\r\n") * (size // 72)
-                times = [self._time(each) for each in (moment, moment, moment + timedelta(days=5))]
+                times = [self.time(each) for each in (moment, moment, moment + timedelta(days=5))]
                 rows.append((name, sender, f"r{number}@example.com", str(number), mime, "queued", *times))
             marks = "(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', false)"
             values = [value for row in rows for value in row]
@@ -80,7 +80,7 @@ class Outbox:
 
     def make_due(self) -> None:
         """Time passes: every lease, retry and probe is due."""
-        past = self._time(datetime.now(UTC) - timedelta(seconds=5))
+        past = self.time(datetime.now(UTC) - timedelta(seconds=5))
         self.sql("UPDATE notify_message SET due_at = ? WHERE state IN ('queued', 'sending')", past)
         self.sql("UPDATE notify_relay SET next_probe = ? WHERE next_probe IS NOT NULL", past)
 
@@ -117,7 +117,8 @@ class Outbox:
                 os.killpg(worker.pid, signal.SIGKILL)
             worker.communicate()
 
-    def _time(self, moment: datetime) -> Any:
+    def time(self, moment: datetime) -> Any:
+        """As a value for `sql`."""
         return moment if self.is_postgresql else moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 

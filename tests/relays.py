@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from types import TracebackType
@@ -18,6 +18,7 @@ class Envelope:
     sender: str
     recipients: list[str]
     content: bytes
+    arrived: float = field(default_factory=time.monotonic)
 
     @property
     def message(self) -> EmailMessage:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.relays import Relay
+from tests.poster import Poster
+from tests.relays import Envelope, Relay
 from tests.site import Browser, Site
 
 MakeSite = Callable[..., Site]
@@ -140,3 +141,47 @@ def test_gunicorn_with_several_workers_delivers_each_mail_once(
     relay.stays_at(20)
     assert len(message_ids) == 20
     assert site.stop() == 0
+
+
+def test_a_burst_comes_at_once_the_rest_in_one_digest_and_after_a_quiet_time_the_next_at_once(
+    make_site: MakeSite, relay: Relay
+) -> None:
+    seconds = 2
+    variables = {"NOTIFY_BURST": 2, "NOTIFY_INTERVAL": seconds, "MAIL_SERVER": "127.0.0.1", "MAIL_PORT": relay.port}
+    for _ in range(5):
+        relay.envelopes.clear()
+        site = make_site(**variables).start()
+        poster, began = Poster(site), time.monotonic()
+        for name in ("Ann", "Bob", "Cid", "Dan", "Eve"):
+            poster.post(name)
+        poster.close()
+        if time.monotonic() - began < seconds:
+            break
+        site.stop()  # a machine so busy that five posts are more than an interval: once more
+
+    digest = relay.wait_for(3)[2]
+    assert [told_in(envelope) for envelope in relay.envelopes] == [["Ann"], ["Bob"], ["Eve", "Dan", "Cid"]]
+    assert digest.message["Subject"] == "[Flasky] 3 × New visitor: Eve, Dan, Cid"
+    assert digest.arrived - began > seconds
+
+    relay.stays_at(3, seconds=seconds + 0.5)
+    poster.post("Fay")
+    poster.close()
+    assert told_in(relay.wait_for(4)[3]) == ["Fay"]
+    relay.stays_at(4, seconds=seconds + 1.5)
+    waited = [float(delay) for delay in site.manage("shell", "-v0", "-c", WAITED).stdout.split()]
+    assert max(waited[0], waited[1], waited[5]) < 0.5
+
+
+# From what happened to the mail's being stored, in seconds.
+WAITED = """
+from notify.models import Event
+for event in Event.objects.order_by("id"):
+    print((event.notified_at - event.created_at).total_seconds())
+"""
+
+
+def told_in(envelope: Envelope) -> list[str]:
+    """The names in a mail, from its text."""
+    text = envelope.message.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    return re.findall(r"\b(?:Ann|Bob|Cid|Dan|Eve|Fay)\b", text)

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from tests.faults.outbox import Outbox
-from tests.faults.poster import Poster, together
+from tests.poster import Poster, together
 from tests.relays import Envelope, Relay
 from tests.site import Site
 

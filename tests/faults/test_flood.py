@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.faults.outbox import Outbox
-from tests.faults.poster import Poster, together
+from tests.poster import Poster, together
 from tests.relays import Relay
 from tests.site import Site
 

@@ -34,6 +34,7 @@ class Poster:
             self.post(name)
 
     def close(self) -> None:
+        """The next post connects again."""
         self._connection.close()
 
     def _get_token(self) -> None:

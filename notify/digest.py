@@ -32,13 +32,12 @@ class Sweep:
 
     def run(self, now: datetime | None = None) -> int:
         """Tell what is to be told by now; returns how many mails were stored. Raises DatabaseError."""
-        now = now or timezone.now()
         mails = self._try(VISITORS, announce_found_visitors, now)
         for topic in Event.objects.waiting().order_by().values_list("topic", flat=True).distinct():
             mails += self._try(topic, partial(tell_waiting, topic), now)
         return mails
 
-    def _try(self, topic: str, tell: Callable[[datetime], int], now: datetime) -> int:
+    def _try(self, topic: str, tell: Callable[[datetime | None], int], now: datetime | None) -> int:
         """A mail that cannot be built is reported, and keeps neither other topics nor delivery from their turn."""
         if time.monotonic() < self._not_before.get(topic, 0):
             return 0
@@ -53,11 +52,12 @@ class Sweep:
 
 
 @transaction.atomic
-def tell_waiting(topic: str, now: datetime) -> int:
+def tell_waiting(topic: str, now: datetime | None = None) -> int:
     """Mail a topic's waiting events where they are to be told by now, all or nothing. Returns the mails stored."""
     window = windows.lock(topic, now)
     if window is None:
         return 0  # somebody else is at it
+    now = now or timezone.now()
     if not settings.FLASKY_ADMIN:
         Event.objects.waiting().filter(topic=topic).update(notified_at=now)
         return 0
@@ -70,7 +70,7 @@ def tell_waiting(topic: str, now: datetime) -> int:
 
 
 @transaction.atomic
-def announce_found_visitors(now: datetime) -> int:
+def announce_found_visitors(now: datetime | None = None) -> int:
     """Record events for visitors that were made without signals (bulk_create, SQL), and tell them in one mail.
 
     Where the interval has no slot left for it they wait with the others. Returns how many mails were stored.
@@ -81,6 +81,7 @@ def announce_found_visitors(now: datetime) -> int:
     window = windows.lock(VISITORS, now)
     if window is None:
         return 0
+    now = now or timezone.now()
     # Read again under the lock: another sweep may have found the same.
     ours = Visitor.objects.filter(pk__in=[visitor.pk for visitor in found], announced=False)
     events = [mail.event_of(visitor) for visitor in ours.order_by("id")]

@@ -33,10 +33,10 @@ def take_slot(event: Event, now: datetime | None = None) -> bool:
     """
     if settings.NOTIFY_INTERVAL == 0:
         return True
-    now = now or timezone.now()
     window = lock(event.topic, now)
     if window is None:
         return False
+    now = now or timezone.now()
     if not is_live(window, now):
         if Event.objects.waiting().filter(topic=event.topic).exclude(pk=event.pk).exists():
             return False  # the digest that ends this interval is due: it carries this event too
@@ -44,17 +44,18 @@ def take_slot(event: Event, now: datetime | None = None) -> bool:
     return count_single(window)
 
 
-def lock(topic: str, now: datetime) -> Window | None:
+def lock(topic: str, now: datetime | None = None) -> Window | None:
     """The topic's row, ours until the transaction ends; None where somebody else has it. Never waits.
 
-    A topic that never had an interval gets one that is over.
+    A topic that never had an interval gets one that is over. Read the clock afterwards: whoever had the row before may
+    have opened an interval since it was read last, and that would look as if it began in the future.
     """
     rows = Window.objects.filter(topic=topic)
     if connection.features.has_select_for_update_skip_locked:
         rows = rows.select_for_update(skip_locked=True)
     window = rows.first()  # SQLite: a transaction that writes is alone from its start (IMMEDIATE)
     if window is None and _may_make(topic):
-        over = now - timedelta(seconds=settings.NOTIFY_INTERVAL)
+        over = (now or timezone.now()) - timedelta(seconds=settings.NOTIFY_INTERVAL)
         Window.objects.bulk_create([Window(topic=topic, opened_at=over)], ignore_conflicts=True)
         window = rows.first()
     return window

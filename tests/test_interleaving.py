@@ -1,0 +1,195 @@
+"""Processes that post and sweep at the same time, a statement at a time, in any order, killed at any statement.
+
+Hypothesis draws who goes next. On PostgreSQL transactions really overlap; SQLite lets one write at a time, so there
+it is the order of whole transactions, and what is read between them, that differs.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+from notify import mail
+from notify.digest import Sweep
+from notify.models import Event, Message, Visitor, Window
+
+pytestmark = pytest.mark.django_db(transaction=True)
+START = timezone.now().replace(microsecond=0)
+PATIENCE = 0.02  # seconds: a process that takes longer for a statement waits for a lock; another has its turn
+EXAMPLES = 100 if connection.vendor == "postgresql" else 30
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing catches it, and the database undoes what was not committed."""
+
+
+class Process:
+    """Does its work when it is told to go on, up to the next statement."""
+
+    def __init__(self, work: Callable[["Process"], None]) -> None:
+        self.error: BaseException | None = None
+        self.is_over = self._is_killed = False
+        self._go, self._rests = threading.Semaphore(0), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=[work], daemon=True)
+        self._thread.start()
+        self._rests.wait(10)
+
+    def go_on(self) -> bool:
+        """False where it has come to its end, or waits for a lock."""
+        if self._rests.is_set() and not self.is_over:
+            self._rests.clear()
+            self._go.release()
+        return self._rests.wait(PATIENCE) and not self.is_over
+
+    def kill(self) -> None:
+        self._is_killed = True
+        self.go_on()
+
+    def pause(self, *_: Any) -> None:
+        self._rests.set()
+        self._go.acquire()
+        if self._is_killed:
+            raise Killed
+
+    def _run(self, work: Callable[["Process"], None]) -> None:
+        try:
+            with connection.execute_wrapper(self._before_statement):
+                work(self)
+        except Killed:
+            pass
+        except BaseException as error:
+            self.error = error
+        finally:
+            connection.close()
+            self.is_over = True
+            self._rests.set()
+
+    def _before_statement(self, execute: Callable[..., Any], *statement: Any) -> Any:
+        self.pause()
+        return execute(*statement)
+
+
+class World:
+    """What the processes share, and what they are known to have done."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.kept: set[str] = set()  # keys of events whose transactions ended well
+        self.told: list[str] = []  # Message-IDs of the mails that were kept
+        self.mails_of: Counter[tuple[str, datetime]] = Counter()  # how many each interval has
+
+    def poster(self, keys: Iterable[str]) -> Callable[[Process], None]:
+        def post(process: Process) -> None:
+            for key in keys:
+                with transaction.atomic():
+                    mail.notify_admins("order", "New", "mail/digest", key=key, summary=key, url="https://x.example/")
+                    process.pause()  # done, and not committed yet
+                self.kept.add(key)
+
+        return post
+
+    def sweeper(self, times: int) -> Callable[[Process], None]:
+        def sweep(process: Process) -> None:
+            for _ in range(times):
+                process.pause()
+                Sweep().run()
+
+        return sweep
+
+    def note(self, tell: Callable[..., None]) -> Callable[..., None]:
+        """tell_administrators, and a note of what it told, kept when the transaction is."""
+
+        def noting(*args: Any, topic: str, message_id: str) -> None:
+            tell(*args, topic=topic, message_id=message_id)
+            interval = (topic, Window.objects.get(topic=topic).opened_at)
+            transaction.on_commit(lambda: self.told.append(message_id))
+            transaction.on_commit(lambda: self.mails_of.update([interval]))
+
+        return noting
+
+
+KEYS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4)
+ACTORS = st.lists(st.one_of(st.integers(1, 3), KEYS), min_size=3, max_size=5)
+MOVES = st.lists(
+    st.tuples(st.integers(0, 4), st.sampled_from([1, 2, 3, 5, 8, 13, "kill", "later"])), min_size=10, max_size=50
+)
+
+
+@profile(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    burst=st.integers(1, 3),
+    age=st.sampled_from([None, 1, 9, 11]),
+    waiting=st.sets(st.sampled_from("abcd")),
+    actors=ACTORS,
+    found=st.integers(0, 2),
+    moves=MOVES,
+)
+def test_each_event_is_told_by_one_mail_and_no_interval_has_too_many_however_processes_interleave(
+    burst: int,
+    age: int | None,
+    waiting: set[str],
+    actors: list[Any],
+    found: int,
+    moves: list[tuple[int, Any]],
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for model in (Event, Message, Window, Visitor):
+        model.objects.all().delete()  # type: ignore[attr-defined]
+    settings.NOTIFY_BURST, settings.NOTIFY_INTERVAL = burst, 10
+    world = World()
+    # Some waits already, in an interval that opened so many seconds ago.
+    Event.objects.bulk_create([Event(topic="order", key=key, subject="New", summary=key) for key in sorted(waiting)])
+    if age is not None:
+        window = Window.objects.create(topic="order", opened_at=START - timedelta(seconds=age), singles=burst - 1)
+        world.mails_of["order", window.opened_at] = window.singles
+    Visitor.objects.bulk_create([Visitor(name=f"Visitor {number}") for number in range(found)])
+    with monkeypatch.context() as patched:
+        patched.setattr(timezone, "now", lambda: START + timedelta(seconds=world.seconds))
+        patched.setattr(mail, "tell_administrators", world.note(mail.tell_administrators))
+        # A number is a process that sweeps so often, a list one that posts events with these keys.
+        processes = [
+            Process(world.sweeper(actor) if isinstance(actor, int) else world.poster(actor)) for actor in actors
+        ]
+        play(processes, moves, world)
+        world.seconds += 11
+        Sweep().run()
+
+    assert [process.error for process in processes if process.error] == []
+    events = Counter(Event.objects.values_list("topic", "key"))
+    assert set(events.values()) <= {1}
+    assert {key for topic, key in events if topic == "order"} >= world.kept | waiting
+    assert Event.objects.filter(topic=mail.VISITORS).count() == found
+    assert not Event.objects.waiting().exists()
+    told = Counter(world.told)
+    assert set(told.values()) <= {1}
+    assert set(told) == set(Event.objects.values_list("message_id", flat=True))
+    assert Counter(Message.objects.values_list("message_id", flat=True)) == told
+    assert all(count <= burst + 1 for count in world.mails_of.values()), world.mails_of
+
+
+def play(processes: list[Process], moves: list[tuple[int, Any]], world: World) -> None:
+    for number, move in moves:
+        process = processes[number % len(processes)]
+        if move == "kill":
+            process.kill()
+        elif move == "later":
+            world.seconds += 4
+        else:
+            while move and process.go_on():
+                move -= 1
+    deadline = time.monotonic() + 60
+    while not all(process.is_over for process in processes):
+        assert time.monotonic() < deadline
+        for process in processes:
+            while process.go_on():
+                pass

@@ -25,7 +25,7 @@ from notify.models import Event, Message, Visitor, Window
 pytestmark = pytest.mark.django_db(transaction=True)
 START = timezone.now().replace(microsecond=0)
 PATIENCE = 0.02  # seconds: a process that takes longer for a statement waits for a lock; another has its turn
-EXAMPLES = 100 if connection.vendor == "postgresql" else 30
+EXAMPLES = 200 if connection.vendor == "postgresql" else 30
 
 
 class Killed(BaseException):
@@ -117,17 +117,20 @@ class World:
         return noting
 
 
-KEYS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4)
-ACTORS = st.lists(st.one_of(st.integers(1, 3), KEYS), min_size=3, max_size=5)
+KEYS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4)
+ACTORS = st.lists(st.one_of(st.integers(1, 3), KEYS), min_size=3, max_size=4)
 MOVES = st.lists(
-    st.tuples(st.integers(0, 4), st.sampled_from([1, 2, 3, 5, 8, 13, "kill", "later"])), min_size=10, max_size=50
+    # Who goes on, and by how many statements; 40 are all it has to do.
+    st.tuples(st.integers(0, 3), st.sampled_from([1, 2, 3, 4, 5, 6, 40, 40, "kill", "later"])),
+    min_size=5,
+    max_size=40,
 )
 
 
 @profile(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     burst=st.integers(1, 3),
-    age=st.sampled_from([None, 1, 9, 11]),
+    age=st.sampled_from([None, 9, 11]),
     waiting=st.sets(st.sampled_from("abcd")),
     actors=ACTORS,
     found=st.integers(0, 2),

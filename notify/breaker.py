@@ -90,6 +90,12 @@ def resume() -> None:
     Relay.objects.exclude(state=State.OPEN).update(**_OPENED)
 
 
+def probe_now() -> bool:
+    """A person wants an unusable relay tried at once; False where it is open or paused."""
+    # Not Now(): SQLite would keep milliseconds, and `admit` looks for exactly what it read.
+    return Relay.objects.filter(state__in=TROUBLED).update(next_probe=claims.in_seconds(0)) == 1
+
+
 def notice_configuration() -> None:
     """A relay in trouble gets a fresh try when the configuration is another than the one that failed."""
     relay, mark = Relay.current(), transport.fingerprint()

@@ -12,7 +12,7 @@ from email.utils import parseaddr
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
-from notify import breaker, claims, retry, transport
+from notify import breaker, claims, counts, retry, transport
 from notify.claims import Claimed
 from notify.models import Attempt
 from notify.session import Session
@@ -58,6 +58,7 @@ class Worker:
         self._stop = stop
         self._progress = progress
         self._session = Session()
+        self._successes = counts.Successes()
         self._provider = transport.provider()
         self._sender = parseaddr(settings.FLASKY_MAIL_SENDER)[1].lower()
         self._tuned: object = None
@@ -65,21 +66,23 @@ class Worker:
     def drain(self) -> None:
         """Send until nothing is due, the relay is unusable, or `stop` is set. Raises DatabaseError."""
         self._relax_durability()
-        while not self._stop.is_set():
-            permit = breaker.admit()
-            if permit is None:
-                return
-            batch = deque(claims.claim(1 if permit.probe else self._batch, size=self._batch_bytes))
-            if not batch:
-                return
-            if not self._send_batch(batch, permit):
-                return
+        while not self._stop.is_set() and self._send_some():
+            pass
+        self._successes.write()
 
     def rest(self) -> None:
         self._session.rest()
 
     def close(self) -> None:
         self._session.close()
+
+    def _send_some(self) -> bool:
+        """Claim a batch and send it; False when there is none, or none may be sent."""
+        permit = breaker.admit()
+        if permit is None:
+            return False
+        batch = deque(claims.claim(1 if permit.probe else self._batch, size=self._batch_bytes))
+        return bool(batch) and self._send_batch(batch, permit)
 
     def _send_batch(self, batch: deque[Claimed], permit: breaker.Permit) -> bool:
         """Send a claimed batch and empty it; False when the relay turned out unusable. The rest is given back."""
@@ -111,8 +114,10 @@ class Worker:
         except Exception as error:  # noqa: BLE001  (a poison message may raise anything, and must not stop the queue)
             seconds = time.monotonic() - started
             return self._settle_failure(message, _facts(error), seconds, permit)
+        seconds = time.monotonic() - started
         self._insist(lambda: claims.mark_sent(message, reply=reply), message)
         self.tally.sent += 1
+        self._successes.note(seconds)
         return True
 
     def _settle_failure(self, message: Claimed, failure: Failure, seconds: float, permit: breaker.Permit) -> bool:
@@ -237,6 +242,8 @@ def _write_failure(
                 ours = claims.mark_held_back(message, **settled)
                 # Days of probes would be thousands of rows that say the same.
                 worth_noting = breaker.report_failure(permit, decision, reason=failure.words, diagnosis=cause)
+        if ours:
+            counts.add(decision.kind.value, seconds=seconds, diagnosis=cause)
         if ours and worth_noting:
             Attempt.objects.create(
                 message_id=message.id,

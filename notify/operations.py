@@ -1,20 +1,23 @@
 """What an operator sees of the outbox and does to it: for the command and the admin alike."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
 from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from notify import dispatch, mail, windows
+from notify import breaker, counts, dispatch, mail, transport, windows
 from notify.models import GIVE_UP_AFTER, Event, Message, MessageQuerySet, Relay, Visitor
 
 State = Message.State
 PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks nobody
+UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
 
 
 def status() -> dict[str, Any]:
@@ -94,15 +97,49 @@ def resend(messages: MessageQuerySet) -> int:
     return len(copies)
 
 
+def resume() -> None:
+    """Send again, at once: out of a pause, or because what held the relay is mended."""
+    with transaction.atomic():
+        breaker.resume()
+        transaction.on_commit(dispatch.wake, robust=True)
+
+
+def probe() -> bool:
+    """Try an unusable relay now, not at its next time; False where it is open or paused.
+
+    The probe is the longest due message. When nothing is due, the next mail that is stored will be it.
+    """
+    with transaction.atomic():
+        due = breaker.probe_now()
+        transaction.on_commit(dispatch.wake, robust=True)
+    return due
+
+
+def build_test(recipients: Sequence[str], *, headers: Mapping[str, str] | None = None) -> EmailMultiAlternatives:
+    """A mail that says by which way it came, unsent."""
+    return mail.build(recipients, "Test", "mail/test", {"relay": transport.describe()}, headers=headers)
+
+
+def send_test(recipients: Sequence[str]) -> str:
+    """Put a test mail into the outbox and return its Message-ID. An unusable relay is tried with it now."""
+    message_id = mail.new_message_id()
+    with transaction.atomic():
+        build_test(recipients, headers={"Message-ID": message_id}).send()
+        breaker.probe_now()
+    return message_id
+
+
 def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> dict[str, int]:
     """Remove what was finished more than so many days ago; visitors only when told to. Returns counts by kind."""
-    before = (now or timezone.now()) - timedelta(days=days)
+    now = now or timezone.now()
+    before = now - timedelta(days=days)
     finished = Message.objects.filter(state__in=[State.SENT, State.FAILED, State.CANCELLED])
     removed = {
         "messages": _delete(finished.filter(Q(sent_at__lt=before) | Q(sent_at=None, due_at__lt=before))),
         # A visitor whose event is gone stays announced, and is not told of again.
         "events": _delete(Event.objects.filter(notified_at__lt=before)),
     }
+    counts.fold(min(before, now - UNFOLDED))
     if visitors:
         removed["visitors"] = _delete(Visitor.objects.filter(created_at__lt=before, announced=True))
     return removed

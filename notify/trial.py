@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from notify import checks, mail, transport
+from notify import checks, mail, operations, transport
 from notify.models import Message, Relay
 from notify.report import FAIL, PASS, SKIP, WARN, Problem, Report, Stage
 from notify.smtp import diagnosis, failure, modes
@@ -108,8 +108,7 @@ class Trial:
             yield _("MAIL_USE_SSL on port %d: that port begins in clear (MAIL_USE_TLS)") % port
 
     def _build(self, headers: dict[str, str] | None = None) -> Any:
-        context = {"relay": transport.describe()}
-        return mail.build(self._recipients, "Test", "mail/test", context, headers=headers)
+        return operations.build_test(self._recipients, headers=headers)
 
     def _through_foreign(self, backend: Any, check_only: bool) -> Report:
         if check_only:

@@ -132,6 +132,14 @@ class TestOutbox:
         run("outbox", "resume")
         assert breaker.admit()
 
+    def test_probe_tries_a_held_relay_now_and_leaves_an_open_one(self) -> None:
+        assert json.loads(run("outbox", "probe", "--json")) == {"probed": False, "relay": "open"}
+        queue()
+        breaker.report_failure(breaker.Permit(), Decision(kind=Kind.HOLD, delay=900), reason="535", diagnosis="")
+        assert breaker.admit() is None
+        assert run("outbox", "probe") == "probed True, relay held\n"
+        assert breaker.admit() == breaker.Permit(probe=True, failures=1)
+
     def test_purge_counts_what_it_removed(self) -> None:
         queue(2, state="cancelled")
         assert run("outbox", "purge") == "messages 0, events 0\n"

@@ -13,13 +13,13 @@ MODULES = [path for path in (ROOT / "notify").rglob("*.py") if "migrations" not 
 LAYERS = [
     {"names", "smtp", "report", "statement"},
     {"models", "transport"},
-    {"windows", "retry", "claims", "forms"},
-    {"mail", "stored", "breaker"},
+    {"windows", "retry", "claims", "forms", "counts"},
+    {"mail", "stored", "breaker", "chart"},
     {"digest", "session"},
     {"delivery", "signals"},
     {"dispatch", "tasks"},
-    {"outbox", "operations"},
-    {"checks", "health", "views"},
+    {"outbox", "operations", "overview"},
+    {"checks", "health", "metrics", "views"},
     {"trial", "admin", "urls", "apps"},
     {"management", "templatetags"},
 ]

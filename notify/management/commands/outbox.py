@@ -10,15 +10,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from notify import breaker, operations
-from notify.models import Message
+from notify.models import Message, Relay
 
 
 class Command(BaseCommand):
-    help = "Show the outbox, and retry, cancel, pause, resume or purge it."
+    help = "Show the outbox, and retry, cancel, resend, pause, resume, probe or purge it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(
-            dest="action", required=True, metavar="status|retry|cancel|resend|pause|resume|purge"
+            dest="action", required=True, metavar="status|retry|cancel|resend|pause|resume|probe|purge"
         )
         self._action(actions, "status", "counts by state, the oldest due message, the relay and why")
         for name, does, done in (
@@ -36,6 +36,7 @@ class Command(BaseCommand):
         pause = self._action(actions, "pause", "send nothing until `outbox resume`")
         pause.add_argument("--reason", default="paused by an operator")
         self._action(actions, "resume", "send again, and try a held relay now")
+        self._action(actions, "probe", "try a relay that is down or held now, not at its next time")
         purge = self._action(actions, "purge", "remove finished messages and told events after NOTIFY_KEEP_DAYS")
         purge.add_argument("--days", type=int, metavar="N", help="in place of NOTIFY_KEEP_DAYS")
         purge.add_argument("--visitors", action="store_true", help="remove visitors of that age too")
@@ -76,8 +77,11 @@ class Command(BaseCommand):
         return {"relay": "paused"}
 
     def _resume(self, **options: Any) -> dict[str, Any]:
-        breaker.resume()
+        operations.resume()
         return {"relay": "open"}
+
+    def _probe(self, **options: Any) -> dict[str, Any]:
+        return {"probed": operations.probe(), "relay": Relay.current().state}
 
     def _purge(self, days: int | None, visitors: bool, **options: Any) -> dict[str, Any]:
         days = settings.NOTIFY_KEEP_DAYS if days is None else days

@@ -1,0 +1,115 @@
+"""How many attempts ended how, per hour: written by delivery, read by the desk's chart and by metrics.
+
+A few rows per hour stand for a million messages. They outlive the messages: purging rows takes nothing off a count.
+What failed is counted in the transaction that notes it. What was sent is counted once a second, so a worker that is
+killed takes up to a second's count of sent messages with it; the messages themselves tell the exact number.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db import DatabaseError, InterfaceError, transaction
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from notify.models import Attempt, HourlyCount
+
+WRITE_EVERY = 1.0  # seconds
+SENT = "sent"
+FAIL = Attempt.Decision.FAIL.value
+# Where the hours go that are folded together: long before the first real one.
+FOLDED = datetime(1970, 1, 1, tzinfo=UTC)
+
+Total = tuple[str, str, int, float]  # outcome, diagnosis, attempts, their seconds
+
+
+@dataclass(frozen=True)
+class Hour:
+    """What became of the attempts that ended within an hour. `retried` also where the relay as a whole was unusable."""
+
+    begins: datetime
+    sent: int = 0
+    retried: int = 0
+    failed: int = 0
+
+
+class Successes:
+    """Messages sent and not yet counted: one worker's."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._seconds = 0.0
+        self._written_at = time.monotonic()
+
+    def note(self, seconds: float) -> None:
+        """Count one more. A database that takes no count just now is no reason to stop sending: the next try tells."""
+        self._count += 1
+        self._seconds += seconds
+        if time.monotonic() - self._written_at >= WRITE_EVERY:
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                self.write()
+
+    def write(self) -> None:
+        """Raises DatabaseError, and then still knows them."""
+        self._written_at = time.monotonic()
+        if self._count:
+            add(SENT, count=self._count, seconds=self._seconds)
+            self._count, self._seconds = 0, 0.0
+
+
+def add(outcome: str, *, count: int = 1, seconds: float, diagnosis: str = "", now: datetime | None = None) -> None:
+    """Count attempts that ended so, in this hour."""
+    row = {"hour": hour_of(now or timezone.now()), "outcome": outcome, "diagnosis": diagnosis}
+    more = {"attempts": F("attempts") + count, "seconds": F("seconds") + seconds}
+    if not HourlyCount.objects.filter(**row).update(**more):
+        HourlyCount.objects.bulk_create([HourlyCount(**row)], ignore_conflicts=True)
+        HourlyCount.objects.filter(**row).update(**more)
+
+
+def hours(count: int, now: datetime | None = None) -> list[Hour]:
+    """The hour that is running and those before it, so many in all, the oldest first; also those without attempts."""
+    last = hour_of(now or timezone.now())
+    begins = [last - timedelta(hours=back) for back in reversed(range(count))]
+    found: dict[datetime, dict[str, int]] = {}
+    rows = HourlyCount.objects.filter(hour__gte=begins[0]).values_list("hour", "outcome").annotate(Sum("attempts"))
+    for hour, outcome, attempts in rows:
+        found.setdefault(hour, {})[outcome] = attempts
+    return [_hour(begin, found.get(begin, {})) for begin in begins]
+
+
+def together(hours: Sequence[Hour]) -> Hour:
+    """All of them as one, from where the first begins."""
+    return Hour(
+        hours[0].begins,
+        sent=sum(hour.sent for hour in hours),
+        retried=sum(hour.retried for hour in hours),
+        failed=sum(hour.failed for hour in hours),
+    )
+
+
+def totals() -> list[Total]:
+    """What became of attempts since the outbox began. No number in it ever goes down."""
+    rows = HourlyCount.objects.order_by("outcome", "diagnosis").values_list("outcome", "diagnosis")
+    return list(rows.annotate(Sum("attempts"), Sum("seconds")))
+
+
+@transaction.atomic
+def fold(before: datetime) -> None:
+    """Make the hours before a time one row per outcome and diagnosis, so that years of them stay a few rows."""
+    old = HourlyCount.objects.filter(hour__gt=FOLDED, hour__lt=hour_of(before))
+    sums = old.values_list("outcome", "diagnosis").annotate(Sum("attempts"), Sum("seconds"))
+    for outcome, diagnosis, attempts, seconds in list(sums):
+        add(outcome, count=attempts, seconds=seconds, diagnosis=diagnosis, now=FOLDED)
+    old.delete()
+
+
+def hour_of(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _hour(begins: datetime, attempts: dict[str, int]) -> Hour:
+    sent, failed = attempts.get(SENT, 0), attempts.get(FAIL, 0)
+    return Hour(begins, sent=sent, retried=sum(attempts.values()) - sent - failed, failed=failed)

@@ -1,36 +1,76 @@
-"""Events: waiting or told, and by which mail."""
+"""Events: waiting or told, of what, and by which mail."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from notify import windows
+from notify.admin import links
+from notify.admin.links import Field
 from notify.admin.readonly import WrittenByMachine
-from notify.models import Event
+from notify.mail import VISITORS
+from notify.models import Event, Message, Visitor
+
+SHOWN = 20  # events of a digest that a message's page names; a link leads to the others
 
 
 @admin.register(Event)
 class EventAdmin(WrittenByMachine):
-    list_display = ["summary", "topic", "created_at", "notified_at", "told_by"]
     list_filter = ["topic", ("notified_at", admin.EmptyFieldListFilter)]
     search_fields = ["summary", "message_id"]
     change_list_template = "admin/notify/event/change_list.html"
 
-    @admin.display(description=_("told by"))
-    def told_by(self, event: Event) -> str:
-        """A link to the mail that told it: one Message-ID, a message for each administrator."""
-        if not event.notified_at:
-            return gettext("waiting for a digest")
-        if not event.message_id:
-            return gettext("nobody to tell")
-        url = reverse("admin:notify_message_changelist")
-        return format_html('<a href="{}?{}">{}</a>', url, urlencode({"message_id": event.message_id}), event.message_id)
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return ["summary", "topic", "created_at", "notified_at", Field(request, _("told by"), told_by)]
+
+    def get_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
+        happened = ["summary", "subject", "topic", Field(request, _("visitor"), visitor_of), "url", "created_at"]
+        told = [Field(request, _("told by"), told_by), Field(request, _("messages"), mails_of)]
+        return [*happened, "notified_at", *told]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
+        return self.get_fields(request, obj)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "next_digests": windows.next_digests()})
+
+
+def told_of(request: HttpRequest, message_id: str) -> str:
+    """For a message's page: links to the events that the mail with this Message-ID told of, "" for none."""
+    if not message_id:
+        return ""
+    events = list(Event.objects.filter(message_id=message_id)[: SHOWN + 1])
+    named = [links.to_row(request, event, event.summary) for event in events[:SHOWN]]
+    if len(events) > SHOWN:
+        named.append(links.to_list(request, Event, gettext("All of them"), message_id=message_id))
+    return links.lines(named)
+
+
+def mails_of(request: HttpRequest, event: Event) -> str:
+    """Links to the messages that told of an event, one for each administrator, with what became of it."""
+    if not event.message_id:
+        return ""
+    messages = Message.objects.filter(message_id=event.message_id).only("recipient", "state").order_by("pk")
+    return links.lines(
+        links.to_row(request, message, f"{message.recipient}: {message.get_state_display()}") for message in messages
+    )
+
+
+def told_by(request: HttpRequest, event: Event) -> str:
+    """A link to the mail that told it: one Message-ID, a message for each administrator."""
+    if not event.notified_at:
+        return gettext("waiting for a digest")
+    if not event.message_id:
+        return gettext("nobody to tell")
+    return links.to_list(request, Message, event.message_id, message_id=event.message_id)
+
+
+def visitor_of(request: HttpRequest, event: Event) -> str:
+    """A link to the visitor that the event is, while there is one."""
+    if event.topic != VISITORS or not event.key.isdecimal():
+        return ""
+    visitor = Visitor.objects.filter(pk=event.key).first()
+    return links.to_row(request, visitor) if visitor else gettext("removed since")

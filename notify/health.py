@@ -12,8 +12,6 @@ from django.views.decorators.http import require_safe
 from notify import operations
 from notify.models import Relay
 
-OLDEST_DUE_SECONDS = 300  # setting NOTIFY_READY_SECONDS: a due message that is older means nobody delivers
-
 
 @require_safe
 @never_cache
@@ -35,7 +33,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 def _shortcomings(facts: dict[str, Any]) -> list[str]:
     found = []
-    limit = getattr(settings, "NOTIFY_READY_SECONDS", OLDEST_DUE_SECONDS)
+    limit = settings.NOTIFY_READY_SECONDS
     if (facts["oldest_due_seconds"] or 0) > limit:
         found.append(
             _("A message has been due for %(age)d s (limit %(limit)d s): is delivery running?")

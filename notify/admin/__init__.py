@@ -2,6 +2,7 @@
 
 from notify.admin.events import EventAdmin
 from notify.admin.messages import MessageAdmin
+from notify.admin.relay import RelayAdmin
 from notify.admin.visitors import VisitorAdmin
 
-__all__ = ["EventAdmin", "MessageAdmin", "VisitorAdmin"]
+__all__ = ["EventAdmin", "MessageAdmin", "RelayAdmin", "VisitorAdmin"]

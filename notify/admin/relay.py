@@ -1,0 +1,145 @@
+"""The overview: whether mail works, why not, and the buttons that mend it. Stands where the relay's list would be."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from notify import breaker, chart, mail, operations
+from notify.admin.readonly import WrittenByMachine
+from notify.models import Message, Relay
+from notify.overview import overview
+
+OPERATE = "notify.operate_outbox"
+REASON_LENGTH = 200
+# The buttons that make sense in a state, the one that mends first.
+BUTTONS = {
+    Relay.State.OPEN: ["test", "pause"],
+    Relay.State.DOWN: ["probe", "test", "pause"],
+    Relay.State.HELD: ["probe", "test", "pause"],
+    Relay.State.PAUSED: ["resume"],
+}
+
+
+@admin.register(Relay)
+class RelayAdmin(WrittenByMachine):
+    """There is one relay: its list and its page are both the overview, and its history tells who did what."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return super().has_view_permission(request, obj) or request.user.has_perm(OPERATE)
+
+    def get_urls(self) -> list[URLPattern]:
+        verbs: dict[str, Callable[[HttpRequest], None]] = {
+            "pause": self._pause,
+            "resume": self._resume,
+            "probe": self._probe,
+            "test": self._test,
+        }
+        doors = [
+            path(
+                f"{name}/",
+                self.admin_site.admin_view(require_POST(partial(self._operate, act))),
+                name=f"notify_relay_{name}",
+            )
+            for name, act in verbs.items()
+        ]
+        return [*doors, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            **panel(request),
+            "title": _("Overview"),
+            "opts": self.opts,
+            "history_url": reverse("admin:notify_relay_history", args=[Relay.current().pk]),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/notify/relay/change_list.html", context)
+
+    def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Where the log of actions links to."""
+        return redirect("admin:notify_relay_changelist")
+
+    def _operate(self, act: Callable[[HttpRequest], None], request: HttpRequest) -> HttpResponse:
+        if not request.user.has_perm(OPERATE):
+            raise PermissionDenied
+        with transaction.atomic():
+            act(request)
+        return redirect("admin:notify_relay_changelist")
+
+    def _pause(self, request: HttpRequest) -> None:
+        reason = mail.one_line(request.POST.get("reason", ""))[:REASON_LENGTH]
+        said = _("%(who)s: %(why)s") if reason else _("Paused by %(who)s")
+        breaker.pause(said % {"who": request.user.get_username(), "why": reason})
+        self._tell(request, _("Mail is paused: it is kept, and nothing is sent until somebody resumes."), reason)
+
+    def _resume(self, request: HttpRequest) -> None:
+        operations.resume()
+        self._tell(request, _("Sending goes on, and what waits is sent now."))
+
+    def _probe(self, request: HttpRequest) -> None:
+        if not operations.probe():
+            messages.info(request, _("The relay is not in trouble: there is nothing to probe."))
+        elif Message.objects.due().exists():
+            self._tell(request, _("The relay is tried now, with the mail that has waited longest."))
+        else:
+            self._tell(request, _("No mail is due: the next one that comes is tried at once."))
+
+    def _test(self, request: HttpRequest) -> None:
+        recipients = trial_recipients(request)
+        if not recipients:
+            messages.error(request, _("Nobody to send to: you have no address here, and FLASKY_ADMIN is not set."))
+            return
+        message_id = operations.send_test(recipients)
+        told = _("A test mail to %s is in the outbox.") % ", ".join(recipients)
+        self._log(request, told)
+        row = Message.objects.filter(message_id=message_id).only("pk").first()
+        if row and self.admin_site.get_model_admin(Message).has_view_permission(request):
+            link = reverse("admin:notify_message_change", args=[row.pk])
+            told = format_html('{} <a href="{}">{}</a>', told, link, _("See what becomes of it"))
+        messages.success(request, told)
+
+    def _tell(self, request: HttpRequest, told: str, reason: str = "") -> None:
+        self._log(request, f"{told} {reason}".strip())
+        messages.success(request, told)
+
+    def _log(self, request: HttpRequest, what: str) -> None:
+        self.log_change(request, Relay.current(), what)
+
+
+def panel(request: HttpRequest) -> dict[str, Any]:
+    """What the templates of the overview need; empty for those who may not see it."""
+    if not admin.site.get_model_admin(Relay).has_view_permission(request):
+        return {}
+    seen = overview()
+    buttons = BUTTONS[Relay.State(seen.relay.state)] if request.user.has_perm(OPERATE) else []
+    return {
+        "seen": seen,
+        "chart": chart.draw(seen.hours),
+        "buttons": buttons,
+        "recipients": trial_recipients(request),
+        "messages_url": reverse("admin:notify_message_changelist")
+        if admin.site.get_model_admin(Message).has_view_permission(request)
+        else "",
+        "reason_length": REASON_LENGTH,
+    }
+
+
+def trial_recipients(request: HttpRequest) -> list[str]:
+    """Whom a test mail goes to: who asks for it, or else FLASKY_ADMIN."""
+    own = getattr(request.user, "email", "")
+    return [own] if own else list(settings.FLASKY_ADMIN)

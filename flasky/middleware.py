@@ -1,15 +1,49 @@
-"""What every request goes through first."""
+"""What every request goes through first, and every answer last."""
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from notify.views import too_large
 
-def read_forms_as_utf8(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+Handler = Callable[[HttpRequest], HttpResponse]
+
+
+def read_forms_as_utf8(get_response: Handler) -> Handler:
     """Our pages are UTF-8, so forms are: a charset that a request names (hex, zlib …) would be a 500, not a form."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         request.encoding = "utf-8"
         return get_response(request)
+
+    return middleware
+
+
+def refuse_large_bodies(get_response: Handler) -> Handler:
+    """No body is read that says it is larger than anything here takes. One that does not say is read as empty."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not length.isdigit() or int(length) > settings.MAX_BODY_BYTES:
+            return too_large(request)
+        return get_response(request)
+
+    return middleware
+
+
+def say_what_pages_may_load(get_response: Handler) -> Handler:
+    """Content-Security-Policy and Permissions-Policy, except where a view has set one of its own.
+
+    Django 6.0 brings a middleware for the former; this one is the same on 5.2. Django's own debug pages style
+    themselves inline, so they go without, as there.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if not (settings.DEBUG and response.status_code in (404, 500)):
+            response.headers.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)
+        response.headers.setdefault("Permissions-Policy", settings.PERMISSIONS_POLICY)
+        return response
 
     return middleware

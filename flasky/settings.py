@@ -41,11 +41,13 @@ INSTALLED_APPS = [
     "notify",
 ]
 MIDDLEWARE = [
+    "flasky.middleware.say_what_pages_may_load",
     "flasky.middleware.read_forms_as_utf8",
     "django.middleware.security.SecurityMiddleware",
     *(["whitenoise.middleware.WhiteNoiseMiddleware"] if find_spec("whitenoise") else []),
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    "flasky.middleware.refuse_large_bodies",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -92,6 +94,19 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
 # Health is asked by machines inside the network, without TLS.
 SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]
 X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "img-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ]
+)
+PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+MAX_BODY_BYTES = 1024 * 1024  # of a request; nothing here takes files
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- Database ---------------------------------------------------------------------------------------------------
 
@@ -214,6 +229,8 @@ CELERY_BROKER_CONNECTION_TIMEOUT = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 0}
 CELERY_TASK_IGNORE_RESULT = True
 NOTIFY_RATE_LIMIT = env.number("NOTIFY_RATE_LIMIT", 0)
+NOTIFY_TRUSTED_PROXIES = env.number("NOTIFY_TRUSTED_PROXIES", 0, 0, 10)
+NOTIFY_FORM_SECONDS = env.number("NOTIFY_FORM_SECONDS", 1, 0, 60)
 
 LOGGING = {
     "version": 1,

@@ -6,6 +6,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from notify import names
+from notify.bots import GuardedForm
 
 
 class NameField(forms.CharField):
@@ -14,7 +15,7 @@ class NameField(forms.CharField):
         return names.printable(data) if isinstance(data, str) else data
 
 
-class NameForm(forms.Form):
+class NameForm(GuardedForm):
     name = NameField(
         label=_("What is your name?"),
         strip=False,  # names.take folds blanks, and says the length

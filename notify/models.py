@@ -228,6 +228,22 @@ class HourlyCount(models.Model):
         return f"{self.hour:%Y-%m-%d %H} {self.outcome} {self.diagnosis}: {self.attempts}"
 
 
+class ClientSlot(models.Model):
+    """Posts of one client within ten seconds, while NOTIFY_RATE_LIMIT is set. A little more than a minute is kept."""
+
+    slot = models.BigIntegerField(_("tens of seconds since 1970"))
+    client = models.CharField(_("keyed hash of the address"), max_length=32)
+    posts = models.PositiveIntegerField(_("posts"), default=0)
+
+    class Meta:
+        verbose_name = _("posts of a client")
+        verbose_name_plural = _("posts of clients")
+        constraints = [models.UniqueConstraint(name="client_slot_once", fields=["slot", "client"])]
+
+    def __str__(self) -> str:
+        return f"{self.client[:8]} {self.slot}: {self.posts}"
+
+
 class Relay(models.Model):
     """The transport's health. There is one row, made by the first who asks for it."""
 

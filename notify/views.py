@@ -5,35 +5,60 @@ import sys
 
 from django.conf import settings
 from django.core import signing
+from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods
 
+from notify import limits
 from notify.forms import NameForm
 from notify.models import Visitor
 
 logger = logging.getLogger(__name__)
-
 
 GREETING = "greeting"  # the cookie that remembers who was greeted: signed, so that nothing of it is kept here
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def index(request: HttpRequest) -> HttpResponse:
-    form = NameForm(request.POST if request.method == "POST" else None)
-    status = 422 if form.errors else 200
-    if form.is_valid():
-        try:
+    return _keep(request) if request.method == "POST" else _page(request, NameForm())
+
+
+def _keep(request: HttpRequest) -> HttpResponse:
+    """Keep the name and greet on the page that follows; or the form again, filled, with what to do about it."""
+    form = NameForm(request.POST)
+    try:
+        if seconds := limits.wait(request):
+            return _too_many(request, form, seconds)
+        if form.is_valid():
             visitor, new = Visitor.objects.get_or_create(name=form.cleaned_data["name"])
-        except DatabaseError:
-            logger.exception("a name could not be kept")
-            form.add_error(None, _("Your name could not be kept just now. Please try again in a moment."))
-            status = 503
-        else:
             return _remember(redirect("index"), visitor.name, known=not new)
+    except DatabaseError:
+        logger.exception("a name could not be kept")
+        if form.is_valid():
+            form.add_error(None, _("Your name could not be kept just now. Please try again in a moment."))
+            return _page(request, form, status=503)
+    return _page(request, form, status=422)
+
+
+def _too_many(request: HttpRequest, form: NameForm, seconds: int) -> HttpResponse:
+    form.errors.clear()
+    words = ngettext(
+        "Many names came from your address within a minute. Please wait %(seconds)d second, then send yours again.",
+        "Many names came from your address within a minute. Please wait %(seconds)d seconds, then send yours again.",
+        seconds,
+    )
+    form.add_error(None, words % {"seconds": seconds})
+    response = _page(request, form, status=429)
+    response["Retry-After"] = str(seconds)
+    return response
+
+
+def _page(request: HttpRequest, form: NameForm, *, status: int = 200) -> HttpResponse:
     return render(request, "notify/index.html", {"form": form, **_greeting(request)}, status=status)
 
 
@@ -53,12 +78,16 @@ def _greeting(request: HttpRequest) -> dict[str, object]:
     return value
 
 
-# The handlers of 400, 404 and 500, which is 503 while the database is away. Django's own read the body for a CSRF
+# The pages of 400, 404, 413 and 500, which is 503 while the database is away. Django's own read the body for a CSRF
 # token, and fail where it cannot be read.
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _error(400)
+    return _error(413 if isinstance(exception, RequestDataTooBig) else 400)
+
+
+def too_large(request: HttpRequest) -> HttpResponse:
+    return _error(413)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -11,9 +11,9 @@ MODULES = [path for path in (ROOT / "notify").rglob("*.py") if "migrations" not 
 
 # What each module may import of ours. Imports point one way: towards the front of this table.
 LAYERS = [
-    {"names", "smtp", "report", "statement"},
+    {"bots", "names", "smtp", "report", "statement"},
     {"models", "transport"},
-    {"windows", "retry", "claims", "forms", "counts"},
+    {"windows", "limits", "retry", "claims", "forms", "counts"},
     {"mail", "stored", "breaker", "chart"},
     {"digest", "session"},
     {"delivery", "signals"},

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -17,6 +18,12 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(autouse=True)
+def _as_fast_as_a_robot(settings: Any) -> None:
+    """Let forms come back at once; a test of just that has the default."""
+    settings.NOTIFY_FORM_SECONDS = 0
 
 
 @pytest.fixture

@@ -1,0 +1,76 @@
+"""How many posts a client may send in a minute (NOTIFY_RATE_LIMIT), counted in the database for all processes.
+
+A row per client and ten seconds; nobody waits for another client's row. No 60 seconds ever hold more than the limit; a
+place that was taken is free again after 60 to 70 seconds. Refused posts are not counted. Without a limit nothing is
+read or written.
+"""
+
+import ipaddress
+import math
+import time
+
+from django.conf import settings
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+
+from notify.models import ClientSlot
+
+SLOT = 10  # seconds
+SLOTS = 7  # that a minute may touch
+
+
+def wait(request: HttpRequest, now: float | None = None) -> int:
+    """Count a post; 0 where it may pass, else the seconds until one will. `now` in seconds since 1970."""
+    limit = settings.NOTIFY_RATE_LIMIT
+    if not limit:
+        return 0
+    now = now or time.time()
+    slot, client = int(now // SLOT), _key(client_address(request))
+    rows = ClientSlot.objects.filter(client=client, slot__gt=slot - SLOTS).order_by("slot")
+    posts = dict(rows.values_list("slot", "posts"))
+    before = sum(count for each, count in posts.items() if each < slot)
+    if _count(client, slot, most=limit - before):
+        return 0
+    return _seconds_until_free(posts, limit, now)
+
+
+def client_address(request: HttpRequest) -> str:
+    """Whoever spoke to us; behind NOTIFY_TRUSTED_PROXIES proxies, whoever spoke to the first of them."""
+    proxies = settings.NOTIFY_TRUSTED_PROXIES
+    forwarded = [each.strip() for each in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if each.strip()]
+    if proxies and len(forwarded) >= proxies:
+        return str(forwarded[-proxies])
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _key(address: str) -> str:
+    """What is kept of an address: nothing it could be read from. An IPv6 client has a /64 to itself (RFC 6177)."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        parsed = None
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    if isinstance(parsed, ipaddress.IPv6Address) and not mapped:
+        address = str(ipaddress.ip_network((parsed, 64), strict=False))
+    return salted_hmac("notify.limits", str(mapped or address), algorithm="sha256").hexdigest()[:32]
+
+
+def _seconds_until_free(posts: dict[int, int], limit: int, now: float) -> int:
+    """When enough of the oldest slots lie more than a minute back."""
+    left = sum(posts.values())
+    for slot, count in posts.items():
+        left -= count
+        if left < limit:
+            return math.ceil((slot + SLOTS) * SLOT - now)
+    return SLOT
+
+
+def _count(client: str, slot: int, *, most: int) -> bool:
+    """One more for this client and slot, unless that makes more than so many."""
+    room = ClientSlot.objects.filter(client=client, slot=slot, posts__lt=most)
+    if most < 1 or room.update(posts=F("posts") + 1):
+        return most >= 1
+    ClientSlot.objects.filter(slot__lte=slot - SLOTS).delete()
+    ClientSlot.objects.bulk_create([ClientSlot(client=client, slot=slot)], ignore_conflicts=True)
+    return bool(room.update(posts=F("posts") + 1))

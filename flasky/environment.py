@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from notify.smtp.secret import Secret
+
 _env = environ.FileAwareEnv()
 
 TRUE = ("true", "yes", "on", "1")
@@ -50,6 +52,11 @@ def text(name: str, default: str = "") -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ImproperlyConfigured(f"{name}_FILE: {error}") from error
     return value.strip() or default
+
+
+def secret(name: str, default: str = "") -> Secret:
+    """As text(), for what no error page or log may show."""
+    return Secret(text(name, default))
 
 
 def flag(name: str, default: bool) -> bool:
@@ -125,7 +132,7 @@ def database(name: str, default: str) -> dict[str, object]:
     return parsed
 
 
-def proxy(server: str) -> str:
+def proxy(server: str) -> Secret:
     """The proxy's URL on the way to the server, or "" for the direct way.
 
     MAIL_PROXY (the word `direct` means none), else ALL_PROXY unless NO_PROXY covers the server.
@@ -133,7 +140,7 @@ def proxy(server: str) -> str:
     name = "MAIL_PROXY"
     value = text(name)
     if value == "direct":
-        return ""
+        return Secret("")
     if not value:
         name = "ALL_PROXY" if text("ALL_PROXY") else "all_proxy"
         bypass = text("NO_PROXY") or text("no_proxy")
@@ -142,7 +149,7 @@ def proxy(server: str) -> str:
         value = f"http://{value}"
     if value:
         _validate_proxy(name, value)
-    return value
+    return Secret(value)
 
 
 def _validate_proxy(name: str, value: str) -> None:

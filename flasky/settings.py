@@ -22,9 +22,12 @@ env.load(BASE_DIR / ".env")
 
 DEBUG = env.flag("DEBUG", False)
 INSECURE_KEY = "django-insecure-for-development-only"
-SECRET_KEY = env.text("SECRET_KEY", INSECURE_KEY)
+SECRET_KEY = env.secret("SECRET_KEY", INSECURE_KEY)
 if SECRET_KEY == INSECURE_KEY and not DEBUG:
     raise ImproperlyConfigured("SECRET_KEY is not set. `make run` writes a fresh one into .env; or set DEBUG=true")
+
+# In error pages and error mails, which show settings and environment.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "flasky.secrecy.Filter"
 
 FLASKY_URL = env.url("FLASKY_URL", "http://127.0.0.1:8000")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or list(
@@ -141,7 +144,7 @@ USE_TZ = True
 # --- Mail -------------------------------------------------------------------------------------------------------
 
 MAIL_USERNAME = env.text("MAIL_USERNAME")
-MAIL_PASSWORD = env.text("MAIL_PASSWORD")
+MAIL_PASSWORD = env.secret("MAIL_PASSWORD")
 MAIL_SERVICE = env.choice("MAIL_SERVICE", "", ["", *providers.names()], fold=True)
 _route = providers.route(
     service=MAIL_SERVICE,
@@ -224,7 +227,7 @@ NOTIFY_READY_SECONDS = env.number("NOTIFY_READY_SECONDS", 300, 1)
 NOTIFY_METRICS_TOKEN = env.text("NOTIFY_METRICS_TOKEN")
 # A broker that refuses or stays silent costs whoever wakes delivery a second at most; the row is kept anyway.
 NOTIFY_CELERY_APP = "flasky.celery.app"
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")
+CELERY_BROKER_URL = env.secret("CELERY_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")
 CELERY_BROKER_CONNECTION_TIMEOUT = 1
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 0}
 CELERY_TASK_IGNORE_RESULT = True

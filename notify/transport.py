@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -41,7 +42,8 @@ def secrets() -> list[str]:
 
 def fingerprint() -> str:
     """A mark that changes with the configuration and tells nothing of it: a changed one deserves a fresh try."""
-    plain = repr((settings.NOTIFY_TRANSPORT, settings.FLASKY_MAIL_SENDER))
+    # Not repr(): that of a secret is a mask.
+    plain = json.dumps([settings.NOTIFY_TRANSPORT, settings.FLASKY_MAIL_SENDER], default=str)
     return hmac.new(settings.SECRET_KEY.encode(), plain.encode(), hashlib.sha256).hexdigest()[:32]
 
 

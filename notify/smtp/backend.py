@@ -12,6 +12,7 @@ from django.core.mail.utils import DNS_NAME
 from notify.smtp.connection import Connection, Refusals
 from notify.smtp.dial import Deadline
 from notify.smtp.envelope import Envelope, address
+from notify.smtp.secret import Secret
 from notify.smtp.wire import Observer
 
 _SAME_ATTEMPT_SECONDS = 1.0
@@ -30,7 +31,8 @@ class EmailBackend(DjangoEmailBackend):
 
     def __init__(self, *args: Any, proxy: str = "", local_hostname: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.proxy = proxy
+        self.password = self.password and Secret(self.password)
+        self.proxy = Secret(proxy)
         self.local_hostname = local_hostname
         self.observer: Observer | None = None
         self.last_reply = ""

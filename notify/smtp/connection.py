@@ -6,8 +6,6 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from django.views.decorators.debug import sensitive_variables
-
 from notify.smtp import dial
 from notify.smtp.envelope import Envelope, commands
 from notify.smtp.failure import decode
@@ -25,7 +23,6 @@ class Connection(Login):
     last_reply = ""
     _ahead: Envelope | None = None  # was sent along with the body before it; its answers are still to be read
 
-    @sensitive_variables("proxy")
     def connect_to(self, host: str, port: int, *, proxy: str = "", tls: ssl.SSLContext | None = None) -> None:
         """Connect, with TLS from the first byte where a context is given, and hear the greeting."""
         self._host = host  # the name that certificates are checked against, also in STARTTLS

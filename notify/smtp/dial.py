@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import python_socks
-from django.views.decorators.debug import sensitive_variables
 from python_socks.sync import Proxy
+
+from notify.smtp.secret import Secret, hush
 
 Result = TypeVar("Result")
 _HEADER_LIMIT = 8192  # bytes of a CONNECT reply
@@ -114,35 +115,41 @@ def connect(addresses: list[tuple[Any, ...]], deadline: Deadline) -> socket.sock
     raise problem or OSError("the name has no address")
 
 
-@sensitive_variables("proxy", "parsed", "login")
 def connect_through(proxy: str, host: str, port: int, deadline: Deadline) -> socket.socket:
     """A connection to host:port through a proxy, which resolves the name. Raises ProxyFailed.
 
-    Its cause is left out: the frames below hold user and password, and error pages show frames.
     `proxy`: socks5://, socks5h:// or http://[user:password@]host[:port], user and password percent-encoded.
     """
     place = "the address"
+    # What is raised here has neither cause nor frames below: those hold user and password, and error pages show them.
     try:
-        parsed = urlsplit(proxy)
-        scheme, ports = parsed.scheme, {"socks5": 1080, "socks5h": 1080, "http": 80}
-        if scheme not in ports or not parsed.hostname:
-            raise ProxyFailed("the proxy's address is none: write socks5://, socks5h:// or http://host:port")
-        at = (parsed.hostname, parsed.port or ports[scheme])
+        scheme, at, login = _taken_apart(proxy)
         place = "{}:{}".format(*at)
-        login = (unquote(parsed.username), unquote(parsed.password or "")) if parsed.username else None
         if scheme == "http":
             return _http_connect(at, login, host, port, deadline)
+        if login and not "".join(login).isascii():
+            raise ProxyFailed(f"proxy {place}: user and password for SOCKS can only be ASCII")
         return bounded(
             deadline, _socks_connect, at, login, host, port, deadline.remaining(), discard=socket.socket.close
         )
-    except ProxyFailed:
-        raise
+    except ProxyFailed as error:
+        raise error.with_traceback(None) from None
     except python_socks.ProxyError as error:
         raise ProxyFailed(f"proxy {place}: {_socks_reason(error, host, port)}") from None
     except OSError as error:
         raise ProxyFailed(f"proxy {place}: {error}") from None
     except (ValueError, RuntimeError) as error:  # a port that is none; an answer that is not SOCKS
         raise ProxyFailed(f"proxy {place}: {type(error).__name__}") from None
+
+
+def _taken_apart(proxy: str) -> tuple[str, tuple[str, int], tuple[str, Secret] | None]:
+    """Scheme, host and port, user and password or None. Raises ProxyFailed or ValueError for no address."""
+    parsed = urlsplit(str(proxy))
+    scheme, ports = parsed.scheme, {"socks5": 1080, "socks5h": 1080, "http": 80}
+    if scheme not in ports or not parsed.hostname:
+        raise ProxyFailed("the proxy's address is none: write socks5://, socks5h:// or http://host:port")
+    login = (unquote(parsed.username), Secret(unquote(parsed.password or ""))) if parsed.username else None
+    return scheme, (parsed.hostname, parsed.port or ports[scheme]), login
 
 
 def _socks_connect(
@@ -162,7 +169,6 @@ def _socks_reason(error: python_socks.ProxyError, host: str, port: int) -> str:
     return f"it refused: {error}{code}; asked for {host}:{port}"
 
 
-@sensitive_variables("login", "request")
 def _http_connect(
     at: tuple[str, int], login: tuple[str, str] | None, host: str, port: int, deadline: Deadline
 ) -> socket.socket:
@@ -184,6 +190,7 @@ def _http_connect(
                 raise ProxyFailed("proxy {}:{} did not answer in HTTP".format(*at))
         status = header.split(b"\r\n", 1)[0].decode("latin-1")
         if not status.split(" ", 1)[-1].startswith("2"):
+            status = hush(status, [login[1]] if login else [])
             raise ProxyFailed("proxy {}:{}: {}; asked for {}".format(*at, status, target))
     except BaseException:
         sock.close()

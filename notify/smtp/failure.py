@@ -1,6 +1,5 @@
 """One failed try in facts: in which phase, with which reply, in whose words. Made from any backend's exception."""
 
-import base64
 import re
 import smtplib
 import socket
@@ -8,6 +7,8 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
+
+from notify.smtp.secret import hush
 
 Error = TypeVar("Error", bound=BaseException)
 
@@ -79,13 +80,9 @@ def decode(raw: bytes | str) -> str:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret, also in base64, made unreadable, and with NUL gone (PostgreSQL refuses it)."""
-    for secret in secrets:
-        if secret:
-            encoded = base64.b64encode(secret.encode()).decode()
-            text = text.replace(secret, "***").replace(encoded, "***")
+    """The text with every secret made unreadable, and with NUL gone (PostgreSQL refuses it)."""
     # Lone surrogates, too, can be kept by no database.
-    return text.replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
+    return hush(text, secrets).replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
 
 
 def _reply(error: BaseException) -> tuple[int | None, str]:

@@ -6,8 +6,7 @@ import smtplib
 from collections.abc import Callable
 from typing import Any
 
-from django.views.decorators.debug import sensitive_variables
-
+from notify.smtp.secret import Secret
 from notify.smtp.wire import Wire
 
 MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # smtplib's; OAuth needs more than a password can be (docs/providers.md)
@@ -21,9 +20,10 @@ class Login(Wire):
 
     _refusal: smtplib.SMTPAuthenticationError | None = None
 
-    @sensitive_variables("password", "error")
     def log_in(self, username: str, password: str) -> None:
         """Raises SMTPAuthenticationError, SMTPNotSupportedError where AUTH is not offered, or what the wire raises."""
+        password = Secret(password)
+        self.secrets = [password]
         with self.phase("auth") as say:
             offered = self.esmtp_features.get("auth", "").upper().split()
             if offered and not set(offered) & set(MECHANISMS):
@@ -32,11 +32,8 @@ class Login(Wire):
                 )
             try:
                 self.login(username, password)
-            except smtplib.SMTPResponseException as error:
-                clean = _without(error.smtp_error, username, password)
-                # A new exception: the frames below hold the password, and error pages show frames.
-                raise type(error)(error.smtp_code, clean) from None
             except OSError as error:
+                # Without the frames below: they hold what was said, and error pages show frames.
                 raise error.with_traceback(None) from None
             finally:
                 self.user = self.password = ""
@@ -74,12 +71,3 @@ class Login(Wire):
 
 def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
-
-
-@sensitive_variables()
-def _without(words: bytes | str, username: str, password: str) -> bytes:
-    """The server's words without the password, in case it repeats what it was sent."""
-    raw = words if isinstance(words, bytes) else words.encode()
-    for secret in (password, _encoded(password), _encoded(f"\0{username}\0{password}")):
-        raw = raw.replace(secret.encode(), b"***")
-    return raw

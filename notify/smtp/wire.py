@@ -8,12 +8,13 @@ import contextlib
 import re
 import smtplib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
 from notify.smtp.dial import Deadline
 from notify.smtp.failure import marked
+from notify.smtp.secret import Secret, hush
 
 LINE_LIMIT = 8192  # bytes; RFC 5321 4.5.3.1.5 has 512
 REPLY_LIMIT = 100  # lines of one reply
@@ -48,7 +49,12 @@ class Phase:
 
 
 class Wire(smtplib.SMTP):
-    """`deadline` bounds everything until it is replaced; the observer hears of each phase that ended well."""
+    """`deadline` bounds everything until it is replaced; the observer hears of each phase that ended well.
+
+    `secrets`: what is taken out of every reply, in case the server repeats what it was sent.
+    """
+
+    secrets: Sequence[Secret] = ()
 
     def __init__(self, *, local_hostname: str, timeout: float | None, observer: Observer | None = None) -> None:
         super().__init__(local_hostname=local_hostname, timeout=timeout or 60)  # the latter unused: deadlines rule
@@ -108,7 +114,7 @@ class Wire(smtplib.SMTP):
             if code == -1:
                 lines[-1] = line.strip(b" \t\r\n")
             if line[3:4] != b"-" or code == -1:
-                return code, b"\n".join(lines)
+                return code, self._hushed(b"\n".join(lines))
             if len(lines) >= REPLY_LIMIT:
                 self.close()
                 raise smtplib.SMTPServerDisconnected("the server's reply has no end")
@@ -116,6 +122,11 @@ class Wire(smtplib.SMTP):
     def close(self) -> None:
         self._buffer = bytearray()
         super().close()
+
+    def _hushed(self, words: bytes) -> bytes:
+        if not self.secrets:
+            return words
+        return hush(words.decode("utf-8", "surrogateescape"), self.secrets).encode("utf-8", "surrogateescape")
 
     def _arm(self) -> None:
         """Give the socket what is left of the deadline; anew only where that differs, as each time is a system call."""

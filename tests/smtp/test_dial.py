@@ -85,6 +85,14 @@ def test_a_wrong_password_is_said_without_the_password(make_backend: Make, schem
     assert CANARY not in text
 
 
+def test_a_password_beyond_ascii_is_for_http_proxies_only(make_backend: Make) -> None:
+    encoded = base64.b64encode("u:пароль".encode()).decode()
+    with Scripted() as relay, Proxy(relay.port, login=encoded) as proxy:
+        place = f"u:%D0%BF%D0%B0%D1%80%D0%BE%D0%BB%D1%8C@127.0.0.1:{proxy.port}"
+        assert make_backend(25, host="relay.test", proxy=f"http://{place}").open()
+        assert "can only be ASCII" in problem(make_backend, f"socks5://{place}")[0]
+
+
 def test_a_proxy_that_wants_a_login_and_gets_none(make_backend: Make) -> None:
     with Proxy(1, login="u:p") as proxy:
         assert problem(make_backend, f"socks5://127.0.0.1:{proxy.port}")[1] == "proxy-login"

@@ -1,5 +1,6 @@
 """One failed try in facts: in which phase, with which reply, in whose words. Made from any backend's exception."""
 
+import contextlib
 import re
 import smtplib
 import socket
@@ -17,6 +18,7 @@ PHASES = ("config", "proxy", "dns", "connect", "greeting", "ehlo", "tls", "auth"
 PREPARE = "prepare"
 _ENHANCED = re.compile(r"^\s*([245]\.\d{1,3}\.\d{1,3})\b")
 _BREAKS = (TimeoutError, ConnectionError, smtplib.SMTPServerDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _TEXT_LIMIT = 2000  # characters of a relay's words that are kept
 
 
@@ -68,15 +70,17 @@ def marked(error: Error, phase: str) -> Error:
 
 
 def decode(raw: bytes | str) -> str:
-    """Reply bytes as text: UTF-8, else GBK (QQ answers so), else what can be read of it."""
+    """Reply bytes as text: UTF-8, else GBK (QQ answers so), else Latin-1.
+
+    In GBK the bytes beyond ASCII come in pairs, in Latin-1 mostly alone.
+    """
     if isinstance(raw, str):
         return raw
-    for encoding in ("utf-8", "gbk"):
-        try:
+    paired = all(len(run) % 2 == 0 for run in _BEYOND_ASCII.findall(raw))
+    for encoding in ("utf-8", "gbk") if paired else ("utf-8",):
+        with contextlib.suppress(UnicodeDecodeError):
             return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return raw.decode("utf-8", "replace")
+    return raw.decode("latin-1")
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:

@@ -55,11 +55,12 @@ def test_minus_one_is_no_reply() -> None:
     [
         ("grüße".encode(), "grüße"),
         ("请使用授权码登录".encode("gbk"), "请使用授权码登录"),
-        (b"\xff\xff\xff", "\ufffd\ufffd\ufffd"),
+        ("Réf. n° 7: refusé, dépassé".encode("latin-1"), "Réf. n° 7: refusé, dépassé"),
+        (b"\xff\xff", "ÿÿ"),  # neither UTF-8 nor GBK
         ("text", "text"),
     ],
 )
-def test_replies_are_read_as_utf8_then_as_gbk(raw: bytes | str, text: str) -> None:
+def test_replies_are_read_as_utf8_then_as_gbk_then_as_latin_1(raw: bytes | str, text: str) -> None:
     assert decode(raw) == text
 
 

@@ -2,12 +2,14 @@
 
 import re
 import smtplib
+import ssl
 import time
 from typing import Any
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend as DjangoEmailBackend
 from django.core.mail.utils import DNS_NAME
+from django.utils.functional import cached_property
 
 from notify.smtp.connection import Connection, Refusals
 from notify.smtp.dial import Deadline
@@ -41,6 +43,14 @@ class EmailBackend(DjangoEmailBackend):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
+
+    @cached_property
+    def ssl_context(self) -> ssl.SSLContext:
+        """Django's trusts nobody where a client certificate is to be shown; this one whom the machine trusts."""
+        context = ssl.create_default_context()
+        if self.ssl_certfile or self.ssl_keyfile:
+            context.load_cert_chain(self.ssl_certfile or "", self.ssl_keyfile)
+        return context
 
     def open(self) -> bool | None:
         """Connect, secure, log in. True for a new connection, False for an old one, None for a silent failure."""

@@ -75,8 +75,9 @@ def test_an_expired_certificate_is_refused(make_backend: Make, server_tls: Tls) 
         assert problem(make_backend, relay, use_ssl=True)[1] == "certificate-expired"
 
 
+@pytest.mark.usefixtures("trusted")
 def test_a_client_certificate_is_shown(
-    make_backend: Make, server_tls: Tls, authority: trustme.CA, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    make_backend: Make, server_tls: Tls, authority: trustme.CA, tmp_path: Any
 ) -> None:
     own = authority.issue_cert("client.test")
     own.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
@@ -92,7 +93,6 @@ def test_a_client_certificate_is_shown(
             ssl_keyfile=str(tmp_path / "key.pem"),
             ssl_certfile=str(tmp_path / "cert.pem"),
         )
-        authority.configure_trust(backend.ssl_context)
         assert backend.send_messages([Mail()]) == 1
 
 

@@ -28,7 +28,7 @@ def send_mail(to: str | Sequence[str], subject: str, template: str, /, **context
 
     `to` is an address or several; the subject gets FLASKY_MAIL_SUBJECT_PREFIX. Called twice, it sends two mails,
     each with a Message-ID of its own. Raises TemplateDoesNotExist and what the template raises; ValueError for a
-    line break in an address.
+    line break in an address, and for several addresses in one text.
     """
     return build(to, subject, template, context).send()
 

@@ -4,6 +4,7 @@ import copy
 import email.policy
 import re
 from collections.abc import Sequence
+from email.headerregistry import AddressHeader
 from email.message import Message as MIMEMessage
 from email.utils import format_datetime
 from typing import Any
@@ -43,8 +44,8 @@ class EmailBackend(BaseEmailBackend):
 
 
 def rows_of(message: EmailMessage) -> list[Message]:
-    """The rows to be kept for a message: same bytes, same Message-ID, one recipient each."""
-    recipients = list(dict.fromkeys(bare_address(recipient) for recipient in message.recipients()))
+    """The rows to be kept for a message: same bytes, same Message-ID, one recipient each. Raises ValueError."""
+    recipients = list(dict.fromkeys(bare_address(single(recipient)) for recipient in message.recipients()))
     if not recipients:
         return []
     now = timezone.now()
@@ -71,6 +72,16 @@ def rows_of(message: EmailMessage) -> list[Message]:
         )
         for recipient in recipients
     ]
+
+
+def single(mailbox: str) -> str:
+    """The recipient, if it is one. ValueError for several in one text, as from Django's SMTP backend.
+
+    Split up, a text that somebody typed as their address would send a password reset to others, too.
+    """
+    if "," in mailbox and len(AddressHeader.value_parser(mailbox).all_mailboxes) > 1:
+        raise ValueError(f"{mailbox!r} is more than one recipient: each is an element of `to`, `cc` or `bcc`")
+    return mailbox
 
 
 def bare_address(mailbox: str) -> str:

@@ -155,6 +155,23 @@ def test_the_address_of_a_mailbox_is_what_stands_in_its_angles(mailbox: str, bar
     assert outbox.bare_address(mailbox) == bare
 
 
+@pytest.mark.parametrize(
+    "several",
+    ["a@example.com, b@example.com", "Ann <a@example.com>, Bob <b@example.com>", "Doe, Ann <ann@example.com>"],
+)
+@pytest.mark.parametrize("field", ["to", "cc", "bcc"])
+def test_several_recipients_in_one_text_are_refused_as_django_does(several: str, field: str) -> None:
+    message = EmailMessage("Hi", "Text", "me@example.com", **{field: [several]})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="more than one recipient"):
+        message.send()
+    assert not Message.objects.exists()
+
+
+def test_a_comma_in_a_name_makes_no_second_recipient() -> None:
+    EmailMessage("Hi", "Text", "me@example.com", ['"Doe, Ann" <ann@example.com>']).send()
+    assert Message.objects.get().recipient == "ann@example.com"
+
+
 def test_names_and_domains_beyond_ascii_are_encoded_in_the_headers_and_kept_in_the_row() -> None:
     EmailMessage("Grüße", "Text", "Jörg <me@bücher.example>", ["Zoë <a@例え.jp>"]).send()
     row = Message.objects.get()

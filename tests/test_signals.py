@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -50,6 +51,25 @@ def test_visitors_made_without_signals_are_found() -> None:
     assert Event.objects.count() == 3
     assert not Event.objects.waiting().exists()
     assert Message.objects.get().subject == "[Flasky] 3 × New visitor: Visitor 2, Visitor 1, Visitor 0"
+
+
+def test_visitors_from_before_there_was_an_administrator_are_not_told_of(settings: Any) -> None:
+    administrators, settings.FLASKY_ADMIN = settings.FLASKY_ADMIN, []
+    Visitor.objects.create(name="Ann")
+    Visitor.objects.bulk_create([Visitor(name="Bob")])
+    Sweep().run()
+    settings.FLASKY_ADMIN = administrators
+    Sweep().run()
+    assert not Message.objects.exists()
+    Visitor.objects.create(name="Cid")
+    assert Message.objects.get().subject == "[Flasky] New visitor"
+    assert set(Event.objects.exclude(message_id="").values_list("summary", flat=True)) == {"Cid"}
+
+
+def test_what_was_typed_past_the_form_is_one_line_in_a_digest() -> None:
+    Visitor.objects.bulk_create([Visitor(name="Ann\r\nBcc: v@example.com")])
+    Sweep().run()
+    assert Event.objects.get().summary == "Ann Bcc: v@example.com"
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 65, "a\nb\u202e", "\u3164", "http://x", "\x00"])

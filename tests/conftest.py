@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 
 from tests import servers
+from tests.backends import Scripted
 from tests.ports import Reserved
 from tests.relays import Relay
 from tests.site import Site, template_database
@@ -67,6 +68,15 @@ def use_transport(settings: Any) -> Callable[..., None]:
             settings.MAILERS = {**settings.MAILERS, "transport": settings.NOTIFY_TRANSPORT}
 
     return use
+
+
+@pytest.fixture
+def scripted(use_transport: Callable[..., None]) -> Iterator[type[Scripted]]:
+    """A transport that does as it is told."""
+    use_transport("tests.backends.Scripted", password="canary")
+    Scripted.reset()
+    yield Scripted
+    Scripted.reset()
 
 
 @pytest.fixture

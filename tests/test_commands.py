@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,21 +19,18 @@ from notify import breaker, delivery, dispatch, operations
 from notify.models import Message, Relay
 from notify.retry import Decision, Kind
 from tests.backends import Scripted
-from tests.site import ROOT, environment
+from tests.site import ROOT, environment, manage
 from tests.test_claims import queue
 
 
 @pytest.fixture
-def _scripted(use_transport: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    use_transport("tests.backends.Scripted")
-    Scripted.reset()
-    # The commands' own process is this one, for a while.
+def _own_process(scripted: type[Scripted], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The commands' own process is this one, for a while."""
     monkeypatch.setattr(dispatch, "stand_aside", lambda: None)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    Scripted.reset()
 
 
 def run(*words: str) -> str:
@@ -42,7 +40,7 @@ def run(*words: str) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("_scripted")
+@pytest.mark.usefixtures("_own_process")
 class TestDeliver:
     def test_the_last_line_counts_what_became_of_the_messages(self) -> None:
         queue(3)
@@ -211,3 +209,17 @@ def test_watch_delivers_until_sigterm_and_exits_with_0(make_site: Callable[..., 
     os.kill(watch.pid, signal.SIGTERM)
     watch.communicate(timeout=20)
     assert watch.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["outbox", "status"], ["outbox", "pause"], ["deliver"], ["deliver", "--watch"]])
+def test_where_the_tables_are_missing_a_command_says_what_to_run(words: list[str], tmp_path: Path) -> None:
+    done = manage(*words, DATABASE_URL=f"sqlite:///{tmp_path}/empty.sqlite3")
+    assert done.returncode == 1
+    assert done.stderr == "CommandError: The outbox's tables are missing or out of date: run `manage.py migrate`.\n"
+
+
+def test_a_database_of_nowhere_is_said_with_its_cause(free_port: int) -> None:
+    done = manage("deliver", DATABASE_URL=f"postgres://nobody@127.0.0.1:{free_port}/nothing")
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: The database does not answer: ")
+    assert done.stderr.endswith("Nothing is lost; try again.\n")

@@ -2,7 +2,7 @@
 
 import smtplib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -17,15 +17,7 @@ from notify.models import Attempt, Message, Relay
 from tests.backends import Scripted, marked
 from tests.test_claims import queue
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _scripted(use_transport: Callable[..., None]) -> Iterator[None]:
-    use_transport("tests.backends.Scripted", password="canary")
-    Scripted.reset()
-    yield
-    Scripted.reset()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted")]
 
 
 def refused(code: int, words: bytes, phase: str = "recipient") -> Exception:

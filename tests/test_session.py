@@ -12,6 +12,7 @@ from notify.claims import Claimed
 from notify.session import Session
 from tests.backends import Scripted, marked
 
+pytestmark = pytest.mark.usefixtures("scripted")
 MESSAGE = Claimed(1, "<1@example.com>", "me@example.com", "you@example.com", b"Subject: x\r\n\r\nHi\r\n", 0, "t", False)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
 
 from notify import delivery, dispatch
 from notify.digest import Sweep
+from notify.management.database import errors_explained, refuse_old_tables
 from notify.models import Message, Relay
 
 BAR = 30  # characters
@@ -37,14 +37,13 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         if watch:
+            refuse_old_tables()
             self.stderr.write(f"delivering over {connections} connection(s); SIGTERM or Ctrl-C ends it")
             dispatch.watch(connections=connections, stop=stop)
             return
-        try:
+        with errors_explained("Nothing is lost; try again."):
             Sweep().run()
             tally = delivery.deliver_due(connections=connections, stop=stop, progress=self._progress())
-        except DatabaseError as error:
-            raise CommandError(f"The database does not answer: {error}. Nothing is lost; try again.") from error
         if (relay := Relay.current()).state != Relay.State.OPEN:
             self.stderr.write(f"The relay is {relay.state}: {relay.reason}")
         waiting = Message.objects.unfinished().count()

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
 
 from notify import breaker, operations
+from notify.management.database import errors_explained
 from notify.models import Message, Relay
 
 
@@ -47,10 +47,8 @@ class Command(BaseCommand):
         return action
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        try:
+        with errors_explained():
             answer = getattr(self, f"_{action}")(**options)
-        except DatabaseError as error:
-            raise CommandError(f"The database does not answer: {error}") from error
         if options["json"]:
             self.stdout.write(json.dumps(answer, default=str, ensure_ascii=False))
         elif action == "status":

@@ -1,0 +1,31 @@
+"""What commands say when the database does not serve them."""
+
+import contextlib
+from collections.abc import Iterator
+
+from django.core.management.base import CommandError
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+MIGRATE = "The outbox's tables are missing or out of date: run `manage.py migrate`."
+
+
+@contextlib.contextmanager
+def errors_explained(advice: str = "") -> Iterator[None]:
+    """A DatabaseError inside is a CommandError with its cause; `advice` follows where the database is away."""
+    try:
+        yield
+    except DatabaseError as error:
+        refuse_old_tables()
+        raise CommandError(f"The database does not answer: {error}. {advice}".strip()) from error
+
+
+def refuse_old_tables() -> None:
+    """CommandError where migrations are to be run. A database that is away is nobody's fault here, and passes."""
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes("notify"))
+    except DatabaseError:
+        return
+    if missing:
+        raise CommandError(MIGRATE)

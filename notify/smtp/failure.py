@@ -48,7 +48,9 @@ class Failure:
 def from_exception(error: BaseException, *, secrets: Iterable[str] = ()) -> Failure:
     """The facts of an exception from any email backend. Ours says its `phase`; for others it is told by type."""
     code, words = _reply(error)
-    phase = getattr(error, "phase", "") or _phase(error, code)
+    phase = getattr(error, "phase", None)
+    if phase not in (*PHASES, PREPARE):  # none, or a word of somebody else's
+        phase = _phase(error, code)
     text = scrub(words, secrets)[:_TEXT_LIMIT]
     match = _ENHANCED.match(text)
     return Failure(

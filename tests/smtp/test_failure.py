@@ -33,6 +33,13 @@ def test_exceptions_of_any_backend_have_a_phase(error: Exception, phase: str, co
     assert phase in (*PHASES, "prepare")
 
 
+@pytest.mark.parametrize("word", ["negotiation-of-transport", 3, None, ""])
+def test_a_phase_in_somebody_elses_words_is_told_by_type(word: object) -> None:
+    error = smtplib.SMTPDataError(554, b"5.7.1 No")
+    error.phase = word  # type: ignore[attr-defined]
+    assert from_exception(error).phase == "end"
+
+
 def test_the_first_phase_that_was_given_stays() -> None:
     error = marked(marked(OSError("x"), "proxy"), "data")
     assert from_exception(error).phase == "proxy"

@@ -97,7 +97,7 @@ class Leaving(threading.Event):
 
 
 class Dispatcher:
-    """Delivery inside this process: a thread per connection, started when first needed and after every fork.
+    """Delivery inside this process: a thread per connection, started when first needed, and again after every fork.
 
     The threads are no daemons: Python waits for them when the process ends, so the message in hand is finished, and
     a command that stored a mail (`manage.py shell`, say) gives it one chance before it goes.
@@ -110,6 +110,7 @@ class Dispatcher:
         self._threads: list[threading.Thread] = []
         self._stop = Leaving(grace=0)
         self._wake = threading.Event()
+        self._has_begun = self._is_interrupted = False
 
     def serve(self) -> None:
         """This process serves the site: deliver from now on, and in every process forked from it."""
@@ -147,6 +148,16 @@ class Dispatcher:
                 thread.join(settings.MAIL_TIMEOUT)
         self._threads = []
 
+    def step_aside(self) -> None:
+        """Before a fork: nothing of ours may be open, nor in hand."""
+        self._is_interrupted = self._has_begun and any(thread.is_alive() for thread in self._threads)
+        self.stop()
+
+    def go_on(self) -> None:
+        """After a fork, in the parent. Where delivery had not begun, the process only forks those that serve."""
+        if self._is_interrupted:
+            self.start()
+
     def renew(self) -> None:
         """In a forked child: the parent's threads are not here. A server's child delivers as its parent did."""
         self.__init__(serving=self._serving)  # type: ignore[misc]  # locks and events of the parent may be held
@@ -157,11 +168,12 @@ class Dispatcher:
         if self._serving:
             # A server that forks does so now: nothing of ours may be open then.
             self._wake.wait(POLL_SECONDS)
+        self._has_begun |= not self._stop.is_set()
         Loop(sweeps=number == 0, stop=self._stop, wake=self._wake, connections=settings.NOTIFY_CONNECTIONS).run()
 
 
 _dispatcher = Dispatcher()
-os.register_at_fork(before=_dispatcher.stop, after_in_child=_dispatcher.renew)
+os.register_at_fork(before=_dispatcher.step_aside, after_in_parent=_dispatcher.go_on, after_in_child=_dispatcher.renew)
 
 
 def serve() -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests import ports
@@ -28,6 +29,8 @@ def is_here(name: str) -> bool:
         return ports.answers(PORTS[name])
     if name in NEED_ROOT and os.geteuid() != 0:
         return False
+    if name == "redis-py":
+        return find_spec("redis") is not None
     if name == "smtp-server":
         return program("node") != "" and SMTP_SERVER.is_dir()
     if name == "exim":

@@ -1,0 +1,44 @@
+"""Celery's task, without Celery: what a wake-up does."""
+
+from typing import Any
+
+import pytest
+
+from notify import mail, tasks
+from notify.models import Event, Message
+from tests.test_claims import queue
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted", "_fresh")]
+
+
+@pytest.fixture
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_sweep", tasks.digest.Sweep())
+
+
+def waits(key: str) -> Event:
+    return Event.objects.create(topic="order", key=key, subject="New order", summary=f"Order {key}")
+
+
+def test_a_wake_up_tells_what_waits_and_sends_what_is_due(settings: Any) -> None:
+    settings.NOTIFY_CONNECTIONS = 2
+    queue(3)
+    waits("1")
+    tasks.deliver()
+    assert set(Message.objects.values_list("state", flat=True)) == {"sent"}
+    assert Message.objects.count() == 4
+    tasks.deliver()  # doubled
+    assert Message.objects.count() == 4
+
+
+def test_a_digest_that_cannot_be_built_is_reported_once_and_stops_no_mail(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mail, "build", lambda *args, **kwargs: 1 / 0)
+    queue(1)
+    waits("1")
+    for _ in range(3):
+        tasks.deliver()
+    assert caplog.text.count("the digest of topic 'order' was not built") == 1
+    assert Message.objects.get().state == "sent"
+    assert Event.objects.waiting().count() == 1

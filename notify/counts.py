@@ -99,11 +99,16 @@ def totals() -> list[Total]:
 @transaction.atomic
 def fold(before: datetime) -> None:
     """Make the hours before a time one row per outcome and diagnosis, so that years of them stay a few rows."""
-    old = HourlyCount.objects.filter(hour__gt=FOLDED, hour__lt=hour_of(before))
-    sums = old.values_list("outcome", "diagnosis").annotate(Sum("attempts"), Sum("seconds"))
-    for outcome, diagnosis, attempts, seconds in list(sums):
+    # Locked, so that two purges at a time do not both add the same hours; what the other has folded is gone then.
+    old = HourlyCount.objects.filter(hour__gt=FOLDED, hour__lt=hour_of(before)).order_by("pk").select_for_update()
+    sums: dict[tuple[str, str], tuple[int, float]] = {}
+    rows = list(old)
+    for row in rows:
+        attempts, seconds = sums.get((row.outcome, row.diagnosis), (0, 0.0))
+        sums[row.outcome, row.diagnosis] = (attempts + row.attempts, seconds + row.seconds)
+    for (outcome, diagnosis), (attempts, seconds) in sorted(sums.items()):
         add(outcome, count=attempts, seconds=seconds, diagnosis=diagnosis, now=FOLDED)
-    old.delete()
+    HourlyCount.objects.filter(pk__in=[row.pk for row in rows]).delete()
 
 
 def hour_of(moment: datetime) -> datetime:

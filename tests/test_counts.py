@@ -1,12 +1,13 @@
 """Counts per hour: what delivery adds, what a chart and a counter read, and what a purge leaves."""
 
 import smtplib
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from notify import counts, operations
@@ -119,3 +120,24 @@ def test_a_purge_takes_messages_and_never_a_count() -> None:
     assert counts.totals() == before
     assert counts.hours(48, now) == shown
     assert HourlyCount.objects.count() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_purges_at_a_time_count_nothing_twice() -> None:
+    now = timezone.now()
+    for days in range(10, 60):
+        counts.add("sent", count=10, seconds=1, now=now - timedelta(days=days))
+    barrier = threading.Barrier(4)
+
+    def purge() -> None:
+        barrier.wait()
+        counts.fold(now - timedelta(days=3))
+        connection.close()
+
+    threads = [threading.Thread(target=purge) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts.totals() == [("sent", "", 500, 50.0)]
+    assert HourlyCount.objects.count() == 1

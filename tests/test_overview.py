@@ -193,6 +193,21 @@ def test_it_stands_where_operators_land(admin_client: Client, path: str) -> None
     assert f'href="{PAGE}"' in page_of(admin_client, path)
 
 
+def test_its_buttons_work_there_too(admin_user: User) -> None:
+    careful = Client(enforce_csrf_checks=True)
+    careful.force_login(admin_user)
+    [token] = set(re.findall(r'csrfmiddlewaretoken" value="(\w+)"', page_of(careful, "/admin/")))
+    assert careful.post(f"{PAGE}pause/", {"csrfmiddlewaretoken": token}).status_code == 302
+    assert Relay.current().state == "paused"
+
+
+def test_what_is_configured_wrongly_is_said_with_its_remedy(admin_client: Client, settings: Any) -> None:
+    assert "desk-problems" not in page_of(admin_client)
+    settings.FLASKY_ADMIN = []
+    assert "FLASKY_ADMIN is not set: nobody is told of new visitors." in page_of(admin_client)
+    assert "Set FLASKY_ADMIN=you@example.com" in page_of(admin_client)
+
+
 def test_it_does_not_stand_with_other_apps(admin_client: Client) -> None:
     assert "desk-verdict" not in page_of(admin_client, "/admin/auth/")
 

@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from notify import breaker, chart, mail, operations
+from notify import breaker, chart, checks, mail, operations
 from notify.admin.readonly import WrittenByMachine
 from notify.models import Message, Relay
 from notify.overview import overview
@@ -132,6 +132,7 @@ def panel(request: HttpRequest) -> dict[str, Any]:
         "chart": chart.draw(seen.hours),
         "buttons": buttons,
         "recipients": trial_recipients(request),
+        "problems": checks.check_mail_settings(None),
         "messages_url": reverse("admin:notify_message_changelist")
         if admin.site.get_model_admin(Message).has_view_permission(request)
         else "",

@@ -116,6 +116,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """To be sent now, by the database's clock. A dead worker's messages come due when their lease ends."""
         return self.unfinished().filter(due_at__lte=Now())
 
+    def untried(self) -> "MessageQuerySet":
+        """Unfinished, and nothing was heard of it since it was stored."""
+        return self.unfinished().filter(reply="")
+
     def retriable(self) -> "MessageQuerySet":
         """Failed, cancelled, or waiting for a later time: an operator may have it sent now."""
         return self.filter(state__in=[Message.State.QUEUED, Message.State.FAILED, Message.State.CANCELLED])

@@ -1,7 +1,8 @@
 """What an operator sees of the outbox and does to it: for the command and the admin alike."""
 
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -16,6 +17,7 @@ from notify import breaker, counts, dispatch, mail, transport, windows
 from notify.models import GIVE_UP_AFTER, Event, Message, MessageQuerySet, Relay, Visitor
 
 State = Message.State
+POLL_SECONDS = 0.2
 PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks nobody
 UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
 
@@ -127,6 +129,14 @@ def send_test(recipients: Sequence[str]) -> str:
         build_test(recipients, headers={"Message-ID": message_id}).send()
         breaker.probe_now()
     return message_id
+
+
+def wait_until(happened: Callable[[], bool], seconds: float) -> bool:
+    """Look again and again whether something happened, for so long at most; whether it did."""
+    deadline = time.monotonic() + seconds
+    while not (found := happened()) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return found
 
 
 def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> dict[str, int]:

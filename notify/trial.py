@@ -73,7 +73,7 @@ class Trial:
         self._build({"Message-ID": message_id}).send()
         rows = Message.objects.filter(message_id=message_id).defer("mime").order_by("id")
         self._say(PASS, "stored", _("%d message(s) in the outbox") % rows.count(), started)
-        while rows.unfinished().filter(reply="").exists() and time.monotonic() - started < seconds:
+        while rows.untried().exists() and time.monotonic() - started < seconds:
             time.sleep(POLL_SECONDS)
             if time.monotonic() - started > PATIENCE_SECONDS and Relay.current().state in _WAITING_FOR_A_PERSON:
                 break

@@ -1,6 +1,7 @@
 """The desk's overview: the verdict, who may see it, and what its buttons do, for whom, and on whose record."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,8 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone, translation
 
-from notify import breaker, counts, dispatch, overview
+from notify import breaker, counts, dispatch, operations, overview
+from notify.admin import relay
 from notify.models import Event, Message, Relay, Window
 from notify.retry import Decision, Kind
 from notify.templatetags import desk
@@ -46,6 +48,26 @@ def page_of(client: Client, path: str = PAGE) -> str:
 
 def buttons(page: str) -> list[str]:
     return re.findall(r'action="/admin/notify/relay/(\w+)/"', page)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody delivers here: no button waits for what comes of it."""
+    monkeypatch.setattr(relay, "PATIENCE_SECONDS", 0)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have something happen while a button waits."""
+
+    def happens(change: Callable[[], object]) -> None:
+        def wait(happened: Callable[[], bool], seconds: float) -> bool:
+            change()
+            return happened()
+
+        monkeypatch.setattr(operations, "wait_until", wait)
+
+    return happens
 
 
 @pytest.fixture
@@ -314,9 +336,19 @@ def test_probe_tries_the_relay_now(
     fail(decision)
     assert breaker.admit() is None
     with django_capture_on_commit_callbacks(execute=True):
-        assert "waited longest" in press(admin_client, "probe")
+        assert "is being tried: load this page again" in press(admin_client, "probe")
     assert woken == [True]
     assert breaker.admit() == breaker.Permit(probe=True, failures=1)
+
+
+def test_what_comes_of_a_probe_is_told(admin_client: Client, meanwhile: Any) -> None:
+    queue()
+    fail(HOLD)
+    probe = breaker.Permit(probe=True, failures=1)
+    meanwhile(lambda: breaker.report_failure(probe, HOLD, reason="535 again", diagnosis=""))
+    assert "was tried, and it is as before" in press(admin_client, "probe")
+    meanwhile(lambda: breaker.report_success(probe))
+    assert "The relay answers" in press(admin_client, "probe")
 
 
 def test_a_probe_without_a_mail_waits_for_one(admin_client: Client) -> None:
@@ -339,7 +371,28 @@ def test_a_test_mail_goes_to_who_asks_for_it(staff: Any) -> None:
     said = press(client, "test")
     message = Message.objects.get()
     assert (message.recipient, message.subject) == ("ann@example.com", "[Flasky] Test")
-    assert f'<a href="/admin/notify/message/{message.pk}/change/">' in said
+    assert f'<a href="/admin/notify/message/{message.pk}/change/">ann@example.com: queued' in said
+
+
+def test_what_comes_of_a_test_mail_is_told(admin_client: Client, meanwhile: Any) -> None:
+    meanwhile(lambda: Message.objects.update(state="sent", reply="250 2.0.0 <b>Ok"))
+    answer = admin_client.post(f"{PAGE}test/", follow=True)
+    [said] = answer.context["messages"]
+    assert said.level_tag == "success"
+    assert "sent 250 2.0.0 &lt;b&gt;Ok" in str(said)
+    meanwhile(lambda: Message.objects.update(state="failed", reply="550 No"))
+    [said] = admin_client.post(f"{PAGE}test/", follow=True).context["messages"]
+    assert (said.level_tag, "failed 550 No" in str(said)) == ("info", True)
+
+
+def test_a_wait_ends_with_what_it_waits_for_or_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, looks = [0.0], iter([False, False, True])
+    monkeypatch.setattr(operations.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(operations.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    assert operations.wait_until(lambda: next(looks), 3)
+    assert clock[0] == pytest.approx(2 * operations.POLL_SECONDS)
+    assert not operations.wait_until(lambda: False, 3)
+    assert clock[0] == pytest.approx(3 + 2 * operations.POLL_SECONDS, abs=operations.POLL_SECONDS)
 
 
 def test_a_test_mail_goes_to_the_administrators_where_who_asks_has_no_address(staff: Any, settings: Any) -> None:
@@ -374,7 +427,7 @@ def test_every_action_is_written_down(admin_client: Client, admin_user: User) ->
         (admin_user, CHANGE, str(Relay.current().pk))
     ] * 4
     told = [entry.get_change_message() for entry in entries]
-    assert [words in message for words, message in zip(("tried", "test mail", "moving", "goes on"), told, strict=True)]
+    assert all(words in said for words, said in zip(("tried", "test mail", "moving", "goes on"), told, strict=True))
     assert "moving" in page_of(admin_client, f"{PAGE}{Relay.current().pk}/history/")
 
 

@@ -18,12 +18,16 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from notify import breaker, chart, checks, mail, operations
+from notify.admin import links
 from notify.admin.readonly import WrittenByMachine
 from notify.models import Message, Relay
 from notify.overview import overview
 
 OPERATE = "notify.operate_outbox"
 REASON_LENGTH = 200
+PATIENCE_SECONDS = 3  # that a button waits for what comes of it, before the page is shown all the same
+Report = Callable[[], None]  # made within the button's transaction, called after its commit
+Act = Callable[[HttpRequest], Report | None]
 # The buttons that make sense in a state, the one that mends first.
 BUTTONS = {
     Relay.State.OPEN: ["test", "pause"],
@@ -41,7 +45,7 @@ class RelayAdmin(WrittenByMachine):
         return super().has_view_permission(request, obj) or request.user.has_perm(OPERATE)
 
     def get_urls(self) -> list[URLPattern]:
-        verbs: dict[str, Callable[[HttpRequest], None]] = {
+        verbs: dict[str, Act] = {
             "pause": self._pause,
             "resume": self._resume,
             "probe": self._probe,
@@ -74,11 +78,13 @@ class RelayAdmin(WrittenByMachine):
         """Where the log of actions links to."""
         return redirect("admin:notify_relay_changelist")
 
-    def _operate(self, act: Callable[[HttpRequest], None], request: HttpRequest) -> HttpResponse:
+    def _operate(self, act: Act, request: HttpRequest) -> HttpResponse:
         if not request.user.has_perm(OPERATE):
             raise PermissionDenied
         with transaction.atomic():
-            act(request)
+            report = act(request)
+        if report:
+            report()
         return redirect("admin:notify_relay_changelist")
 
     def _pause(self, request: HttpRequest) -> None:
@@ -91,27 +97,26 @@ class RelayAdmin(WrittenByMachine):
         operations.resume()
         self._tell(request, _("Sending goes on, and what waits is sent now."))
 
-    def _probe(self, request: HttpRequest) -> None:
+    def _probe(self, request: HttpRequest) -> Report | None:
+        before = Relay.current()
         if not operations.probe():
             messages.info(request, _("The relay is not in trouble: there is nothing to probe."))
-        elif Message.objects.due().exists():
-            self._tell(request, _("The relay is tried now, with the mail that has waited longest."))
-        else:
+        elif not Message.objects.due().exists():
             self._tell(request, _("No mail is due: the next one that comes is tried at once."))
+        else:
+            self._log(request, _("The relay is tried at once."))
+            return partial(_report_probe, request, before)
+        return None
 
-    def _test(self, request: HttpRequest) -> None:
+    def _test(self, request: HttpRequest) -> Report | None:
         recipients = trial_recipients(request)
         if not recipients:
             messages.error(request, _("Nobody to send to: you have no address here, and FLASKY_ADMIN is not set."))
-            return
+            return None
         message_id = operations.send_test(recipients)
         told = _("A test mail to %s is in the outbox.") % ", ".join(recipients)
         self._log(request, told)
-        row = Message.objects.filter(message_id=message_id).only("pk").first()
-        if row and self.admin_site.get_model_admin(Message).has_view_permission(request):
-            link = reverse("admin:notify_message_change", args=[row.pk])
-            told = format_html('{} <a href="{}">{}</a>', told, link, _("See what becomes of it"))
-        messages.success(request, told)
+        return partial(_report_test, request, message_id, told)
 
     def _tell(self, request: HttpRequest, told: str, reason: str = "") -> None:
         self._log(request, f"{told} {reason}".strip())
@@ -119,6 +124,29 @@ class RelayAdmin(WrittenByMachine):
 
     def _log(self, request: HttpRequest, what: str) -> None:
         self.log_change(request, Relay.current(), what)
+
+
+def _report_probe(request: HttpRequest, before: Relay) -> None:
+    """What came of it, if that is known soon: the page that follows shows the same."""
+
+    def tried() -> bool:
+        now = Relay.current()
+        return (now.state, now.failures) != (before.state, before.failures)
+
+    if not operations.wait_until(tried, PATIENCE_SECONDS):
+        messages.info(request, _("The relay is being tried: load this page again in a moment."))
+    elif Relay.current().state == Relay.State.OPEN:
+        messages.success(request, _("The relay answers: what waits is sent now."))
+    else:
+        messages.warning(request, _("The relay was tried, and it is as before."))
+
+
+def _report_test(request: HttpRequest, message_id: str, told: str) -> None:
+    rows = Message.objects.filter(message_id=message_id).defer("mime").order_by("pk")
+    operations.wait_until(lambda: not rows.untried().exists(), PATIENCE_SECONDS)
+    level = messages.SUCCESS if all(row.state == Message.State.SENT for row in rows) else messages.INFO
+    settled = [links.to_row(request, row, f"{row.recipient}: {row.get_state_display()} {row.reply}") for row in rows]
+    messages.add_message(request, level, format_html("{} {}", told, links.lines(settled)))
 
 
 def panel(request: HttpRequest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from email.utils import make_msgid, parseaddr
 from typing import Any
 
+import css_inline
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import DatabaseError, transaction
@@ -21,6 +22,10 @@ from notify.models import Event, Visitor
 logger = logging.getLogger(__name__)
 
 VISITORS = "new_visitor"  # the topic of new visitors
+
+# No network, whatever a template links to. What cannot stand in an attribute, dark mode say, stays in <style>.
+_INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+_TAGS_AT_MOST = 5000  # the inliner recurses, and a page of tens of thousands of nested tags would end the process
 
 
 def send_mail(to: str | Sequence[str], subject: str, template: str, /, **context: Any) -> int:
@@ -76,20 +81,22 @@ def _tell_at_once(event: Event, subject: str, template: str, context: Mapping[st
 def tell_administrators(
     subject: str, template: str, context: Mapping[str, Any], *, topic: str, message_id: str
 ) -> None:
-    """Send one mail to every address in FLASKY_ADMIN, under the Message-ID its events are marked with.
+    """Send one mail to every address in FLASKY_ADMIN, under the Message-ID its events are marked with."""
+    headers = thread_headers(topic, message_id)
+    build(settings.FLASKY_ADMIN, subject, template, context, headers=headers).send()
 
-    The mails of a topic and day are one thread: all answer to the same root, which itself is never sent.
-    """
+
+def thread_headers(topic: str, message_id: str) -> dict[str, str]:
+    """The mails of a topic and day are one thread: all answer to the same root, which itself is never sent."""
     domain = message_id.rstrip(">").rpartition("@")[2]
     name = re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-") or "events"
     root = f"<{name}.{timezone.localdate()}@{domain}>"
-    headers = {
+    return {
         "Message-ID": message_id,
         "In-Reply-To": root,
         "References": root,
         "List-Id": f"<{name}.{domain}>",  # RFC 2919
     }
-    build(settings.FLASKY_ADMIN, subject, template, context, headers=headers).send()
 
 
 def event_of(visitor: Visitor) -> Event:
@@ -135,8 +142,22 @@ def build(
             **(headers or {}),
         },
     )
-    message.attach_alternative(html, "text/html")
+    message.attach_alternative(_inlined(html, template), "text/html")
     return message
+
+
+def _inlined(page: str, template: str) -> str:
+    """The page with its <style> written into style attributes. One without a <style> is left as it is, byte by byte.
+
+    A mail is worth more than its looks: where the styles cannot be read, it goes out as it was rendered.
+    """
+    if "<style" not in page or page.count("<") > _TAGS_AT_MOST:
+        return page
+    try:
+        return _INLINER.inline(page)
+    except ValueError:
+        logger.exception("the styles of %s.html were not inlined", template)
+        return page
 
 
 def new_message_id(sender: str = "") -> str:

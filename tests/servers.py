@@ -12,13 +12,15 @@ from tests import ports
 
 PORTS = {"postgresql": 5432, "rabbitmq": 5672, "redis": 6379}
 PROGRAMS = {
-    name: name for name in ("chromium", "danted", "gunicorn", "microsocks", "node", "npm", "postfix", "tinyproxy")
+    name: name
+    for name in ("chromium", "danted", "gunicorn", "microsocks", "node", "npm", "postfix", "spamassassin", "tinyproxy")
 }
 NEED_ROOT = {"exim", "postfix"}
 # Debian's Exim and Postfix cannot both be installed: .ci/run unpacks Exim here.
 EXIM = Path(__file__).resolve().parent.parent / "var" / "exim" / "usr" / "sbin" / "exim4"
-# `make node` brings it.
-SMTP_SERVER = Path(__file__).resolve().parent / "node" / "node_modules" / "smtp-server"
+# `make node` brings these.
+NODE_MODULES = Path(__file__).resolve().parent / "node" / "node_modules"
+NODE_PACKAGES = ("caniemail", "html-validate", "smtp-server")
 _WHERE = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
@@ -31,8 +33,8 @@ def is_here(name: str) -> bool:
         return False
     if name == "redis-py":
         return find_spec("redis") is not None
-    if name == "smtp-server":
-        return program("node") != "" and SMTP_SERVER.is_dir()
+    if name in NODE_PACKAGES:
+        return program("node") != "" and (NODE_MODULES / name).is_dir()
     if name == "exim":
         return _runs(exim(), "-C", "/dev/null", "-bV")
     return program(PROGRAMS[name]) != ""

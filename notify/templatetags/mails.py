@@ -1,0 +1,61 @@
+"""How moments and lines are written in a mail."""
+
+import unicodedata
+from datetime import datetime
+
+from django import template
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import pgettext
+
+register = template.Library()
+
+COLUMNS = 72  # RFC 3676 4.2 asks for fewer than 78, and quoting takes some
+
+
+@register.filter
+def moment(time: object) -> str:
+    """Day and time of day in the site's zone, as the language at hand writes them; "" for what is no time."""
+    if not isinstance(time, datetime):
+        return ""
+    # Translators: a date format of Django's, see its documentation of the template filter `date`.
+    return date_format(timezone.localtime(time), pgettext("format of a moment", "j F Y, H:i:s T"))
+
+
+@register.filter
+def fold(text: str, keep: int = 0) -> str:
+    """Text in lines of at most COLUMNS, ideographs counting two. What has at most `keep` characters stays one line.
+
+    Broken at blanks and beside ideographs; a word that is longer, a link say, stays whole.
+    """
+    if len(text) <= keep:
+        return text
+    lines, line = [], ""
+    for piece in _pieces(text):
+        if line.strip() and _width(line + piece.rstrip()) > COLUMNS:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece
+    return "\n".join([*lines, line.rstrip()])
+
+
+def _pieces(text: str) -> list[str]:
+    """The text, cut wherever a line may end. Signs that close stay with what is before them, those that open with
+    what follows."""
+    pieces = [""]
+    for character in " ".join(text.split()):
+        last = pieces[-1][-1:]
+        kind = unicodedata.category(character)
+        between_words = last == " "
+        beside_ideograph = last and (_width(last) == 2 or _width(character) == 2)
+        closes = kind in ("Pe", "Pf", "Po") or character == " "
+        if between_words or (beside_ideograph and not closes and unicodedata.category(last) not in ("Ps", "Pi")):
+            pieces.append("")
+        pieces[-1] += character
+    return pieces
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal (Unicode Standard Annex 11)."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

@@ -1,0 +1,57 @@
+"""The mails that tests look at: each kind, as it is built for its occasion."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.mail import EmailMultiAlternatives
+
+from notify import mail
+from notify.models import Visitor
+
+FIRST = datetime(2026, 3, 14, 1, 26, 53, tzinfo=UTC)
+PEOPLE = ("李小龙", "Conan O'Brien", "محمد عبد الله", "J.R.R. Tolkien", "x" * 64)
+
+
+def visitor_mail(name: str) -> EmailMultiAlternatives:
+    visitor = Visitor(pk=7, name=name, created_at=FIRST)
+    return mail.build(
+        "a@example.com", "New visitor", "mail/new_visitor", {"visitor": visitor, "event": mail.event_of(visitor)}
+    )
+
+
+def digest_mail(*people: str, more: int = 0, **context: Any) -> EmailMultiAlternatives:
+    events = [
+        mail.event_of(Visitor(pk=9 - number, name=name, created_at=FIRST - timedelta(seconds=number)))
+        for number, name in enumerate(people)
+    ]
+    context = {
+        "heading": "New visitor",
+        "events": events,
+        "count": len(events) + more,
+        "more": more,
+        "list_url": "https://flasky.example.com/admin/notify/event/?message_id=%3C1%40example.com%3E",
+        **context,
+    }
+    return mail.build("a@example.com", "x", "mail/digest", context)
+
+
+def trial_mail(relay: str = "smtp.163.com:465, TLS") -> EmailMultiAlternatives:
+    return mail.build("a@example.com", "Test", "mail/test", {"relay": relay})
+
+
+def every_mail() -> dict[str, EmailMultiAlternatives]:
+    """In the language and zone of the settings at the moment."""
+    return {
+        "new_visitor": visitor_mail("Ann"),
+        "new_visitor with dots": visitor_mail("J.R.R. Tolkien"),
+        "digest": digest_mail(*PEOPLE, more=20),
+        "digest of one": digest_mail("Ann"),
+        "test": trial_mail(),
+        "test without a relay": trial_mail(""),
+    }
+
+
+def html_of(message: EmailMultiAlternatives) -> str:
+    content = message.alternatives[0][0]
+    assert isinstance(content, str)
+    return content

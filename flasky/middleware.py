@@ -41,7 +41,7 @@ def say_what_pages_may_load(get_response: Handler) -> Handler:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        if not (settings.DEBUG and response.status_code in (404, 500)):
+        if not (settings.DEBUG and response.status_code in (400, 404, 500)):
             response.headers.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)
         response.headers.setdefault("Permissions-Policy", settings.PERMISSIONS_POLICY)
         return response

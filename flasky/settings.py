@@ -108,7 +108,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     ]
 )
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
-MAX_BODY_BYTES = 1024 * 1024  # of a request; nothing here takes files
+MAX_BODY_BYTES = 64 * 1024  # of a request: many times what any form of the page or the admin sends; no file is taken
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- Database ---------------------------------------------------------------------------------------------------

@@ -25,10 +25,10 @@ class GuardedForm(forms.Form):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        if self.cleaned_data.get("website"):
+        if self.data.get("website"):  # also what is no text
             self.add_error(None, _("Something filled in a field that people do not see. Please send the form again."))
         age = self._age()
-        if age is not None and age < settings.NOTIFY_FORM_SECONDS:
+        if age is not None and max(age, 0) < settings.NOTIFY_FORM_SECONDS:
             self.add_error(None, _("That was faster than people type. Please press the button once more."))
         elif age is not None and age > GOOD_FOR:
             self.add_error(None, _("This page had been open for long. Please press the button once more."))
@@ -38,7 +38,7 @@ class GuardedForm(forms.Form):
     def stamp(self) -> str:
         """When the page was first served, signed; anew where the old one is of no use any more."""
         age = self._age()
-        if age is not None and age <= GOOD_FOR:
+        if age is not None and 0 <= age <= GOOD_FOR:  # less than 0: the clock was set back
             return str(self.data["served"])
         return _signer.sign(f"{time.time():.2f}")
 

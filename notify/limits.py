@@ -40,8 +40,15 @@ def client_address(request: HttpRequest) -> str:
     proxies = settings.NOTIFY_TRUSTED_PROXIES
     forwarded = [each.strip() for each in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if each.strip()]
     if proxies and len(forwarded) >= proxies:
-        return str(forwarded[-proxies])
+        return _without_port(forwarded[-proxies])
     return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _without_port(address: str) -> str:
+    """Some proxies write the client's port too, `192.0.2.1:443` or `[2001:db8::1]:443`: it is new with each request."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 def _key(address: str) -> str:

@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods
 
 from notify import limits
@@ -24,6 +25,7 @@ GREETING = "greeting"  # the cookie that remembers who was greeted: signed, so t
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@cache_control(private=True, no_cache=True)  # it holds a token, the time of serving, perhaps a name
 def index(request: HttpRequest) -> HttpResponse:
     return _keep(request) if request.method == "POST" else _page(request, NameForm())
 

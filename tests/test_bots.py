@@ -94,3 +94,16 @@ def test_people_do_not_meet_the_field_with_keyboard_or_screen_reader(client: Cli
     assert 'tabindex="-1"' in around
     assert 'autocomplete="off"' in around
     assert "Please leave this empty" in around
+
+
+def test_a_clock_that_was_set_back_delays_nobody_for_longer_than_a_moment(client: Client, settings: Any) -> None:
+    page = client.post("/", {"name": "Ann", "served": served(-3600)}).content.decode()
+    assert SOON in page
+    settings.NOTIFY_FORM_SECONDS = 0
+    assert client.post("/", {"name": "Ann", "served": stamp(page)}).status_code == 302
+
+
+def test_what_is_no_text_is_a_filled_trap_too(client: Client) -> None:
+    page = client.post("/", {"name": "Ann", "website": "\0"}).content.decode()
+    assert "people do not see" in page
+    assert not Visitor.objects.exists()

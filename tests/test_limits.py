@@ -91,6 +91,9 @@ def test_a_client_is_an_address_or_a_network_of_64_bits(first: str, second: str,
         (2, "198.51.100.7, 203.0.113.9", "198.51.100.7"),
         (2, "203.0.113.9", "192.0.2.1"),
         (1, "", "192.0.2.1"),
+        (1, "203.0.113.9:50123", "203.0.113.9"),
+        (1, "[2001:db8::1]:50123", "2001:db8::1"),
+        (1, "2001:db8::1", "2001:db8::1"),
     ],
 )
 def test_a_forwarded_address_is_believed_as_far_as_it_was_told(

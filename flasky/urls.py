@@ -2,8 +2,13 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
-urlpatterns = [path("admin/", admin.site.urls), path("", include("notify.urls"))]
+urlpatterns = [
+    path("admin/notify/previews/", RedirectView.as_view(pattern_name="admin:notify_message_previews")),
+    path("admin/", admin.site.urls),
+    path("", include("notify.urls")),
+]
 
 handler400 = "notify.views.bad_request"
 handler404 = "notify.views.not_found"

@@ -123,10 +123,11 @@ def build(
     context: Mapping[str, Any],
     *,
     headers: Mapping[str, str] | None = None,
+    language: str | None = None,
 ) -> EmailMultiAlternatives:
-    """The mail, unsent: text first, HTML beside it, in the site's language, from FLASKY_MAIL_SENDER."""
+    """The mail, unsent: text first, HTML beside it, from FLASKY_MAIL_SENDER, in the site's language or another."""
     subject = one_line(f"{settings.FLASKY_MAIL_SUBJECT_PREFIX} {subject}")
-    with translation.override(settings.LANGUAGE_CODE):
+    with translation.override(language or settings.LANGUAGE_CODE):
         context = {"subject": subject, "site_url": settings.FLASKY_URL, "now": timezone.now(), **context}
         # Plain text is not escaped: O'Brien reads O'Brien.
         text = get_template(f"{template}.txt").template.render(Context(dict(context), autoescape=False))  # type: ignore[attr-defined]

@@ -124,9 +124,13 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Failed, cancelled, or waiting for a later time: an operator may have it sent now."""
         return self.filter(state__in=[Message.State.QUEUED, Message.State.FAILED, Message.State.CANCELLED])
 
+    def finished(self) -> "MessageQuerySet":
+        """Sent, failed or cancelled: nobody will touch it unless an operator does."""
+        return self.filter(state__in=[Message.State.SENT, Message.State.FAILED, Message.State.CANCELLED])
+
     def cancellable(self) -> "MessageQuerySet":
         """Waiting, and in nobody's hands."""
-        return self.filter(state=Message.State.QUEUED)
+        return self.unfinished().filter(state=Message.State.QUEUED)
 
 
 class Message(models.Model):
@@ -176,6 +180,9 @@ class Message(models.Model):
             models.Index(name="message_by_message_id", fields=["message_id"]),
             # Read by the desk: how many failed and wait for a person. What is sent at once never enters it.
             models.Index(name="message_failed", fields=["id"], condition=models.Q(state="failed")),
+            # Read by the admin's list. What is sent at the first try, nearly every message, enters neither.
+            models.Index(name="message_cancelled", fields=["id"], condition=models.Q(state="cancelled")),
+            models.Index(name="message_cause", fields=["diagnosis", "id"], condition=models.Q(diagnosis__gt="")),
         ]
 
     def __str__(self) -> str:

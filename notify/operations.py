@@ -19,6 +19,7 @@ from notify.models import GIVE_UP_AFTER, Event, Message, MessageQuerySet, Relay,
 State = Message.State
 POLL_SECONDS = 0.2
 PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks nobody
+CHANGED_AT_ONCE = 5000  # likewise
 UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
 
 
@@ -93,10 +94,18 @@ def cancel(messages: MessageQuerySet) -> int:
 def resend(messages: MessageQuerySet) -> int:
     """Send messages again: each as a new one, with a Message-ID and a Date of its own. Returns how many."""
     with transaction.atomic():
-        copies = [_copy(message) for message in messages.exclude(state__in=[State.QUEUED, State.SENDING])]
+        copies = [_copy(message) for message in messages.finished()]
         Message.objects.bulk_create(copies)
         transaction.on_commit(dispatch.wake, robust=True)
     return len(copies)
+
+
+def in_batches(change: Callable[[MessageQuerySet], int], messages: MessageQuerySet) -> int:
+    """`retry` or `cancel` any number of messages, a transaction for some thousands of them. Returns how many."""
+    keys = sorted(messages.order_by().values_list("pk", flat=True))
+    starts = range(0, len(keys), CHANGED_AT_ONCE)
+    ranges = [(keys[start], keys[min(start + CHANGED_AT_ONCE, len(keys)) - 1]) for start in starts]
+    return sum(change(messages.filter(pk__range=ends)) for ends in ranges)
 
 
 def resume() -> None:
@@ -143,7 +152,7 @@ def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> 
     """Remove what was finished more than so many days ago; visitors only when told to. Returns counts by kind."""
     now = now or timezone.now()
     before = now - timedelta(days=days)
-    finished = Message.objects.filter(state__in=[State.SENT, State.FAILED, State.CANCELLED])
+    finished = Message.objects.finished()
     removed = {
         "messages": _delete(finished.filter(Q(sent_at__lt=before) | Q(sent_at=None, due_at__lt=before))),
         # A visitor whose event is gone stays announced, and is not told of again.
@@ -177,6 +186,7 @@ def _copy(message: Message) -> Message:
         recipient=message.recipient,
         subject=message.subject,
         mime=b"\r\n".join(fields) + gap + body,
+        sensitive=message.sensitive,
         created_at=now,
         due_at=now,
         expires_at=now + GIVE_UP_AFTER,

@@ -19,6 +19,12 @@ from django.utils.functional import Promise
 from notify import dispatch, mail
 from notify.models import GIVE_UP_AFTER, Message
 
+# A mail that carries this header, with the value yes, is kept from those who may only view. It is not sent along.
+SENSITIVE_HEADER = "X-Flasky-Sensitive"
+
+# The token of django.contrib.auth's PasswordResetTokenGenerator within a link: seconds in base 36, half a SHA-256.
+_RESET_TOKEN = re.compile(r"[/=][0-9a-z]{6,7}-[0-9a-f]{32}(?![0-9a-f])")
+
 
 class EmailBackend(BaseEmailBackend):
     """Takes what Django code sends. One row per envelope recipient, so that one refusal is one row's failure."""
@@ -51,7 +57,11 @@ def rows_of(message: EmailMessage) -> list[Message]:
     now = timezone.now()
     sender = bare_address(message.from_email)
     stamped = _without_exotic_breaks(message)
-    given = {name.lower(): value for name, value in message.extra_headers.items()}
+    sensitive = is_sensitive(message)
+    stamped.extra_headers = {
+        name: value for name, value in stamped.extra_headers.items() if name.lower() != SENSITIVE_HEADER.lower()
+    }
+    given = {name.lower(): value for name, value in stamped.extra_headers.items()}
     fresh = {"Message-ID": mail.new_message_id(sender), "Date": format_datetime(timezone.localtime(now))}
     stamped.extra_headers = {
         **{name: value for name, value in fresh.items() if name.lower() not in given},
@@ -69,9 +79,19 @@ def rows_of(message: EmailMessage) -> list[Message]:
             created_at=now,
             due_at=now,
             expires_at=now + GIVE_UP_AFTER,
+            sensitive=sensitive,
         )
         for recipient in recipients
     ]
+
+
+def is_sensitive(message: EmailMessage) -> bool:
+    """Whether it says so by SENSITIVE_HEADER, or holds a link that lets whoever opens it set a password."""
+    said = {name.lower(): str(value) for name, value in message.extra_headers.items()}
+    if said.get(SENSITIVE_HEADER.lower(), "").strip().lower() == "yes":
+        return True
+    bodies = [message.body, *(part[0] for part in getattr(message, "alternatives", []))]
+    return any(_RESET_TOKEN.search(str(body)) for body in bodies)
 
 
 def single(mailbox: str) -> str:

@@ -173,3 +173,19 @@ def test_the_status_names_when_the_next_digest_is_due(settings: Any) -> None:
     facts = operations.status()
     assert facts["events"]["next_digests"] == {"new_visitor": due}
     assert f"next digest  {due} (new_visitor)" in operations.status_lines(facts)
+
+
+def test_what_was_sensitive_stays_so_when_it_is_sent_again() -> None:
+    queue(state="sent", sensitive=True)
+    operations.resend(Message.objects.all())
+    assert Message.objects.latest("id").sensitive
+
+
+def test_any_number_is_changed_in_batches(monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any) -> None:
+    monkeypatch.setattr(operations, "CHANGED_AT_ONCE", 4)
+    queue(10)
+    queue(2, state="sent")
+    with django_assert_num_queries(4):  # the keys, and three batches
+        assert operations.in_batches(operations.cancel, Message.objects.cancellable()) == 10
+    assert sorted(states().values()) == ["cancelled"] * 10 + ["sent"] * 2
+    assert operations.in_batches(operations.cancel, Message.objects.cancellable()) == 0

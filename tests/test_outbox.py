@@ -8,6 +8,7 @@ import django
 import pytest
 from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.models import User
+from django.contrib.auth.tokens import default_token_generator
 from django.core.mail import EmailMessage, EmailMultiAlternatives, mail_admins
 from django.db import transaction
 from django.utils.translation import gettext_lazy
@@ -224,6 +225,47 @@ def test_password_resets_go_through_the_outbox(rf: object) -> None:
     assert form.is_valid()
     form.save(domain_override="flasky.example.com", use_https=True, email_template_name="mail/test.txt")
     assert Message.objects.get().recipient == "ann@example.com"
+
+
+@pytest.mark.urls("tests.auth_urls")
+def test_password_resets_are_sensitive_out_of_the_box() -> None:
+    User.objects.create_user("ann", "ann@example.com", "secret-secret")
+    form = PasswordResetForm({"email": "ann@example.com"})
+    assert form.is_valid()
+    form.save(domain_override="flasky.example.com", use_https=True)
+    row = Message.objects.get()
+    assert b"https://flasky.example.com/people/reset/" in bytes(row.mime)
+    assert row.sensitive
+
+
+def test_a_link_with_a_token_is_sensitive_in_the_html_alone_too() -> None:
+    token = default_token_generator.make_token(User.objects.create_user("ann", "ann@example.com", "secret-secret"))
+    message = EmailMultiAlternatives("Hi", "See the other part", "me@example.com", ["ann@example.com"])
+    message.attach_alternative(f'<a href="https://x.example/set?token={token}&amp;next=/">Go</a>', "text/html")
+    message.send()
+    assert Message.objects.get().sensitive
+
+
+@pytest.mark.parametrize(
+    "text", ["Text", "https://x.example/order/d0abcd-1234/", f"/{'a' * 6}-{'0' * 40}/", f"{'a' * 6}-{'0' * 32}"]
+)
+def test_other_mails_are_not(text: str) -> None:
+    EmailMessage("Hi", text, "me@example.com", ["a@example.com"]).send()
+    assert not Message.objects.get().sensitive
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sensitive"),
+    [("X-Flasky-Sensitive", "yes", True), ("x-flasky-sensitive", " YES ", True), ("X-Flasky-Sensitive", "no", False)],
+)
+def test_a_mail_may_say_itself_that_it_is_sensitive(name: str, value: str, sensitive: bool) -> None:
+    headers = {name: value, "References": "<root@example.com>", "Message-ID": "<own@example.com>"}
+    EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"], headers=headers).send()
+    row = Message.objects.get()
+    assert row.sensitive is sensitive
+    assert b"sensitive" not in bytes(row.mime).lower()
+    parsed = message_from_bytes(bytes(row.mime), policy=policy.default)
+    assert (row.message_id, parsed["References"]) == ("<own@example.com>", "<root@example.com>")
 
 
 def test_error_mails_to_the_administrators_go_through_the_outbox(settings: Any) -> None:

@@ -11,12 +11,12 @@ MODULES = [path for path in (ROOT / "notify").rglob("*.py") if "migrations" not 
 
 # What each module may import of ours. Imports point one way: towards the front of this table.
 LAYERS = [
-    {"bots", "names", "smtp", "report", "statement"},
+    {"bots", "content", "names", "smtp", "report", "statement"},
     {"models", "transport"},
     {"windows", "limits", "retry", "claims", "forms", "counts"},
     {"mail", "stored", "breaker", "chart"},
     {"digest", "session"},
-    {"delivery", "signals"},
+    {"delivery", "signals", "previews"},
     {"dispatch", "tasks"},
     {"outbox", "operations", "overview"},
     {"checks", "health", "metrics", "views"},

@@ -1,55 +1,115 @@
-"""Messages: their state, what they say, and every failed attempt."""
+"""Messages: what waits, what failed and why, and what each of them says."""
 
-import email
-import email.policy
-from email.message import MIMEPart
-from typing import Any, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import path, reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext_lazy as _
+from django.utils.timesince import timesince
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
 
+from notify.admin import filters, page, previews, source
+from notify.admin.actions import OPERATE, VERBS, admin_actions, perform, tell
+from notify.admin.badges import state_badge
+from notify.admin.paging import NewestFirst
 from notify.admin.readonly import WrittenByMachine
-from notify.models import Attempt, Message
+from notify.models import Message
 
-
-class AttemptInline(admin.TabularInline):
-    model = Attempt
-    readonly_fields = ["at", "seconds", "phase", "code", "enhanced", "text", "decision"]
-    fields = [*readonly_fields]
-    can_delete = False
-    extra = 0
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+REPLY_SHOWN = 80  # characters of a reply that no words are known for
 
 
 @admin.register(Message)
 class MessageAdmin(WrittenByMachine):
-    list_display = ["subject", "recipient", "state", "created_at", "sent_at", "attempts", "reply"]
-    list_filter = ["state", "created_at"]
+    list_display = ["badge", "recipient", "subject", "age", "attempts", "cause"]
+    list_display_links = ["subject"]
+    list_filter = [filters.StateFilter, filters.CauseFilter, filters.TopicFilter, filters.StoredFilter]
     search_fields = ["recipient", "subject", "message_id"]
-    readonly_fields = [
-        *("subject", "recipient", "sender", "message_id", "state", "reply", "diagnosis", "uncertain", "attempts"),
-        *("created_at", "due_at", "sent_at", "text"),
-    ]
-    fields = [*readonly_fields]
-    inlines = [AttemptInline]
+    search_help_text = gettext_lazy("Words of the subject or the recipient, or a whole Message-ID.")
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    sortable_by = ()
+    actions = admin_actions()
+    change_list_template = "admin/notify/message/change_list.html"
+    change_form_template = "admin/notify/message/change_form.html"
+    fields = ()
+
+    class Media:
+        css = {"all": ["notify/messages.css"]}
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(OPERATE)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
         """Lists do without the bodies."""
         return super().get_queryset(request).defer("mime")
 
-    @admin.display(description=_("text of the mail"))
-    def text(self, message: Message) -> str:
-        part = email.message_from_bytes(bytes(message.mime), policy=email.policy.default).get_body(("plain", "html"))
-        return format_html('<pre class="notify-text">{}</pre>', _content(part) if part else "")
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NewestFirst]:
+        return NewestFirst
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        if search_term:
+            queryset = queryset.filter(filters.exactly(search_term) or filters.containing(search_term))
+        return queryset, False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method == "POST" and not self.has_operate_permission(request):
+            raise PermissionDenied
+        return super().changelist_view(request, extra_context)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        shown = page.context(request, kwargs["obj"])
+        return super().render_change_form(request, {**context, **shown}, *args, **kwargs)
+
+    def get_urls(self) -> list[Any]:
+        def own(route: str, view: Callable[..., HttpResponse], name: str) -> Any:
+            return path(
+                route, self.admin_site.admin_view(partial(view, model_admin=self)), name=f"notify_message_{name}"
+            )
+
+        return [
+            own("previews/", previews.index, "previews"),
+            own("previews/<path:template>/frame/", previews.frame, "preview_frame"),
+            own("previews/<path:template>/send/", previews.send, "preview_send"),
+            own("previews/<path:template>/", previews.page, "preview"),
+            own("<int:pk>/html/", source.html, "html"),
+            own("<int:pk>/source/", source.raw, "source"),
+            own("<int:pk>/download/", source.download, "download"),
+            own("<int:pk>/operate/", operate, "operate"),
+            *super().get_urls(),
+        ]
+
+    @admin.display(description=gettext_lazy("state"))
+    def badge(self, message: Message) -> str:
+        return state_badge(message)
+
+    @admin.display(description=gettext_lazy("age"))
+    def age(self, message: Message) -> str:
+        return format_html(
+            '<time datetime="{}">{}</time>', message.created_at.isoformat(), timesince(message.created_at, depth=1)
+        )
+
+    @admin.display(description=gettext_lazy("cause"))
+    def cause(self, message: Message) -> str:
+        if message.diagnosis:
+            return filters.words_of(message.diagnosis)
+        reply = "" if message.state == Message.State.SENT else message.reply
+        return reply if len(reply) <= REPLY_SHOWN else reply[: REPLY_SHOWN - 1] + "…"
 
 
-def _content(part: MIMEPart) -> str:
-    try:
-        return str(part.get_content())
-    except LookupError:  # a charset that Python does not know
-        return cast("bytes", part.get_payload(decode=True)).decode("utf-8", "replace")
+@require_POST
+def operate(request: HttpRequest, model_admin: MessageAdmin, pk: int) -> HttpResponse:
+    """Retry, cancel or send again this one message."""
+    if not model_admin.has_operate_permission(request):
+        raise PermissionDenied
+    message = get_object_or_404(model_admin.get_queryset(request), pk=pk)
+    verb = VERBS.get(request.POST.get("verb", ""))
+    if verb:
+        tell(request, verb, perform(verb, request, Message.objects.filter(pk=message.pk)))
+    return HttpResponseRedirect(reverse("admin:notify_message_change", args=[message.pk]))

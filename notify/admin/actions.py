@@ -1,0 +1,139 @@
+"""What an operator does to messages, one, some, or all that match; each deed is counted, and goes into the log."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from notify import operations
+from notify.admin import history
+from notify.models import Message, MessageQuerySet
+
+OPERATE = "notify.operate_outbox"
+RESENT_AT_ONCE = 1000  # in one transaction of one request; who means more does it in parts
+Narrow = Callable[[MessageQuerySet], MessageQuerySet]
+Change = Callable[[MessageQuerySet], int]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`concerns` keeps the messages it can be done to, `run` does it and counts; `past` stands in the log."""
+
+    name: str
+    label: Any  # a lazy translation, as are the questions
+    question: Any
+    past: str
+    concerns: Narrow
+    run: Change
+    asks: bool = False  # also before it is done to a selection
+    limit: int | None = None
+
+
+RETRY = Verb(
+    "retry",
+    gettext_lazy("Retry now"),
+    gettext_lazy("Each keeps its Message-ID and Date, and has five days again to get through."),
+    "Retried.",
+    MessageQuerySet.retriable,
+    operations.retry,
+)
+CANCEL = Verb(
+    "cancel",
+    gettext_lazy("Cancel"),
+    gettext_lazy("They will not be sent, unless somebody retries them."),
+    "Cancelled.",
+    MessageQuerySet.cancellable,
+    operations.cancel,
+)
+RESEND = Verb(
+    "resend",
+    gettext_lazy("Send again"),
+    gettext_lazy(
+        "Each goes out as a new message with a Message-ID and a Date of its own: whoever got it gets it twice."
+    ),
+    "Sent again, as a new message.",
+    MessageQuerySet.finished,
+    operations.resend,
+    asks=True,
+    limit=RESENT_AT_ONCE,
+)
+VERBS = {verb.name: verb for verb in (RETRY, CANCEL, RESEND)}
+
+
+def applicable(message: Message) -> list[Verb]:
+    """What can be done to this message in its state."""
+    one = Message.objects.filter(pk=message.pk)
+    return [verb for verb in VERBS.values() if verb.concerns(one).exists()]
+
+
+def admin_actions() -> list[Any]:
+    """The verbs as actions of the list, for those who may operate."""
+    found = []
+    for verb in VERBS.values():
+        action = partial(_act, verb)
+        action.__name__ = verb.name  # type: ignore[attr-defined]
+        found.append(admin.action(permissions=["operate"], description=verb.label)(action))
+    return found
+
+
+def perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
+    """Do it to a few messages and write an entry for each, both or neither. Returns how many it was done to."""
+    with transaction.atomic():
+        concerned = list(verb.concerns(chosen).defer("mime"))
+        count = verb.run(Message.objects.filter(pk__in=[message.pk for message in concerned]))
+        history.note(request, concerned, verb.past)
+    return count
+
+
+def perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet) -> int:
+    """Do it to all that match, however many, and write one entry. Returns how many it was done to."""
+    run = verb.run if verb.limit else partial(operations.in_batches, verb.run)
+    count = run(verb.concerns(matching))
+    history.note_all(request, f"{count} messages: {request.GET.urlencode() or 'all'}", verb.past)
+    return count
+
+
+def tell(request: HttpRequest, verb: Verb, count: int) -> None:
+    """Say what was done, on the next page."""
+    words = ngettext("%(verb)s: %(count)d message.", "%(verb)s: %(count)d messages.", count)
+    level = messages.SUCCESS if count else messages.WARNING
+    messages.add_message(request, level, words % {"verb": verb.label, "count": count})
+
+
+def _act(verb: Verb, model_admin: Any, request: HttpRequest, chosen: MessageQuerySet) -> HttpResponse | None:
+    across = request.POST.get("select_across") == "1"
+    if (across or verb.asks) and not request.POST.get("confirmed"):
+        return _ask(verb, model_admin, request, chosen, across)
+    if verb.limit and verb.concerns(chosen).order_by()[verb.limit :].exists():
+        words = _("More than %(limit)d messages are not sent again at once: choose fewer.")
+        messages.error(request, words % {"limit": verb.limit})
+        return None
+    done = perform_on_all if across else perform
+    tell(request, verb, done(verb, request, chosen))
+    return None
+
+
+def _ask(verb: Verb, model_admin: Any, request: HttpRequest, chosen: MessageQuerySet, across: bool) -> HttpResponse:
+    count = verb.concerns(chosen).order_by().count()
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": verb.label,
+        "opts": model_admin.opts,
+        "verb": verb,
+        "count": count,
+        "too_many": bool(verb.limit and count > verb.limit),
+        "across": across,
+        # Of all that match one key is enough: Django's admin wants to see a selection.
+        "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)[: 1 if across else None],
+        "checkbox": helpers.ACTION_CHECKBOX_NAME,
+        "back": request.get_full_path(),
+    }
+    return TemplateResponse(request, "admin/notify/message/confirm.html", context)

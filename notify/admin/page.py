@@ -1,0 +1,92 @@
+"""What the page of one message shows: its facts, the failed attempts in words, the events it told of, what it says."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy as _
+
+from notify import content
+from notify.admin import actions, source
+from notify.admin.actions import OPERATE
+from notify.models import Attempt, Event, Message
+from notify.smtp import diagnosis
+
+ATTEMPTS_SHOWN = 200
+EVENTS_SHOWN = 20
+
+PHASES = {
+    "prepare": _("while the message was prepared"),
+    "config": _("before connecting"),
+    "proxy": _("at the proxy"),
+    "dns": _("looking up the relay's name"),
+    "connect": _("connecting"),
+    "greeting": _("waiting for the greeting"),
+    "ehlo": _("introducing ourselves"),
+    "tls": _("switching TLS on"),
+    "auth": _("logging in"),
+    "sender": _("naming the sender"),
+    "recipient": _("naming the recipient"),
+    "data": _("handing the message over"),
+    "end": _("waiting for the answer to the message"),
+}
+
+
+@dataclass(frozen=True)
+class Try:
+    """A failed attempt and what is known of its cause."""
+
+    attempt: Attempt
+    phase: str | Promise
+    known: diagnosis.Diagnosis | None
+
+
+def context(request: HttpRequest, message: Message) -> dict[str, Any]:
+    """The template's context. Sensitive words are in it only when an operator asked to see them, and that is noted."""
+    permitted = source.may_read(request, message)
+    shown = permitted and (not message.sensitive or bool(request.GET.get("reveal")))
+    found: dict[str, Any] = {
+        "message": message,
+        "known": diagnosis.known(message.diagnosis),
+        "tries": tries(message),
+        "verbs": actions.applicable(message) if request.user.has_perm(OPERATE) else [],
+        "permitted": permitted,
+        "shown": shown,
+        "size": source.size(message),
+        **_events(request, message),
+    }
+    if shown:
+        source.note_reading(request, message, "The mail was shown.")
+        found |= _words(message, found["size"])
+    return found
+
+
+def tries(message: Message) -> list[Try]:
+    """The last failed attempts, oldest first."""
+    last = list(message.failed_attempts.order_by("-id")[:ATTEMPTS_SHOWN])[::-1]
+    return [Try(each, PHASES.get(each.phase, each.phase), diagnosis.known(each.diagnosis)) for each in last]
+
+
+def _words(message: Message, size: int) -> dict[str, Any]:
+    read = content.read(source.beginning(message))
+    text = read.text or ""
+    return {
+        "content": read,
+        "text": text[: source.TEXT_SHOWN],
+        "cut": size > source.SHOWN or len(text) > source.TEXT_SHOWN,
+        "shown_bytes": source.SHOWN,
+    }
+
+
+def _events(request: HttpRequest, message: Message) -> dict[str, Any]:
+    """Links to what the mail told of, for those who may see it."""
+    if not admin.site.get_model_admin(Event).has_view_permission(request):
+        return {"events": [], "all_events": ""}
+    told = list(Event.objects.filter(message_id=message.message_id).order_by("-id")[: EVENTS_SHOWN + 1])
+    links = [(event, reverse("admin:notify_event_change", args=[event.pk])) for event in told[:EVENTS_SHOWN]]
+    every = f"{reverse('admin:notify_event_changelist')}?{urlencode({'message_id': message.message_id})}"
+    return {"events": links, "all_events": every if len(told) > EVENTS_SHOWN else ""}

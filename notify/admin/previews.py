@@ -1,0 +1,138 @@
+"""Pages of previews: each mail template in every language, narrow and wide, light and dark, and sent to oneself."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.models import ADDITION
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import gettext as _
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import require_POST
+
+from notify import mail, previews
+from notify.admin import history
+from notify.admin.actions import OPERATE
+from notify.admin.source import framed
+from notify.models import Message
+
+SCHEMES = {"light": gettext_lazy("Light"), "dark": gettext_lazy("Dark")}
+WIDTHS = {"wide": gettext_lazy("Wide, 700 px"), "narrow": gettext_lazy("Narrow, 390 px")}
+
+
+def index(request: HttpRequest, model_admin: Any) -> HttpResponse:
+    """All templates, with the size of each in every language."""
+    _admit(request, model_admin)
+    languages = previews.languages()
+    rows = [
+        {
+            "template": template,
+            "url": reverse("admin:notify_message_preview", args=[template]),
+            "mails": [previews.render(shown, language) for language in languages],
+        }
+        for template, shown in previews.registered().items()
+    ]
+    context = {**_page(request, model_admin, _("Previews of mails")), "rows": rows, "languages": languages.values()}
+    return TemplateResponse(request, "admin/notify/previews/index.html", context)
+
+
+def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
+    """One template: `language`, `scheme` and `width` choose how it is shown."""
+    _admit(request, model_admin)
+    shown = _registered(template)
+    chosen = {
+        "language": _choice(request, "language", previews.languages(), _language()),
+        "scheme": _choice(request, "scheme", SCHEMES, "light"),
+        "width": _choice(request, "width", WIDTHS, "wide"),
+    }
+    mail_shown = previews.render(shown, chosen["language"])
+    context = {
+        **_page(request, model_admin, template),
+        "template": template,
+        "mail": mail_shown,
+        "limit": previews.GMAIL_CLIPS,
+        "choices": _choices(chosen),
+        "chosen": chosen,
+        "may_send": request.user.has_perm(OPERATE),
+        "address": getattr(request.user, "email", ""),
+    }
+    return TemplateResponse(request, "admin/notify/previews/page.html", context)
+
+
+@xframe_options_sameorigin
+def frame(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
+    """The HTML alone, in one language and one colour scheme."""
+    _admit(request, model_admin)
+    language = _choice(request, "language", previews.languages(), _language())
+    html = previews.render(_registered(template), language).html
+    return framed(previews.in_scheme(html, _choice(request, "scheme", SCHEMES, "light")))
+
+
+@require_POST
+def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
+    """Send it to whoever asks, the way every mail goes."""
+    if not request.user.has_perm(OPERATE):
+        raise PermissionDenied
+    shown = _registered(template)
+    language = _choice(request, "language", previews.languages(), _language())
+    back = HttpResponseRedirect(f"{reverse('admin:notify_message_preview', args=[template])}?language={language}")
+    address = getattr(request.user, "email", "")
+    if not address:
+        messages.error(request, _("Your account here has no email address to send to."))
+        return back
+    message_id = mail.new_message_id()
+    shown.build(address, language, headers={"Message-ID": message_id}).send()
+    stored = Message.objects.filter(message_id=message_id).defer("mime")
+    history.note(request, stored, f"Sent the preview of {template}.", ADDITION)
+    messages.success(request, _("The mail to %s is in the outbox.") % address)
+    return back
+
+
+def _admit(request: HttpRequest, model_admin: Any) -> None:
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+
+
+def _registered(template: str) -> previews.Preview:
+    try:
+        return previews.registered()[template]
+    except KeyError:
+        raise Http404(template) from None
+
+
+def _page(request: HttpRequest, model_admin: Any, title: str) -> dict[str, Any]:
+    return {**model_admin.admin_site.each_context(request), "title": title, "opts": model_admin.opts}
+
+
+def _language() -> str:
+    current = get_language() or ""
+    return current if current in previews.languages() else next(iter(previews.languages()))
+
+
+def _choice(request: HttpRequest, name: str, choices: Any, default: str) -> str:
+    chosen = request.POST.get(name) or request.GET.get(name) or default
+    return chosen if chosen in choices else default
+
+
+def _choices(chosen: dict[str, str]) -> list[dict[str, Any]]:
+    """What can be chosen, as groups of links: each changes one thing and leaves the others."""
+    groups = (
+        ("language", _("Language"), previews.languages()),
+        ("scheme", _("Colours"), SCHEMES),
+        ("width", _("Width"), WIDTHS),
+    )
+    return [
+        {
+            "name": name,
+            "title": title,
+            "links": [
+                {"words": words, "query": urlencode({**chosen, name: value}), "current": chosen[name] == value}
+                for value, words in options.items()
+            ],
+        }
+        for name, title, options in groups
+    ]

@@ -178,7 +178,7 @@ class Trial:
                 if relay.state == Relay.State.PAUSED:
                     fix = _("When it may go on: manage.py outbox resume")
             elif not said and Message.objects.filter(sent_at__gte=message.created_at).exists():
-                words = _("it waits its turn: %d messages are due") % Message.objects.due().count()
+                words = _("it waits its turn (%d are due)") % Message.objects.due().count()
             elif not said:
                 words = _("nobody delivers: no worker is running. The mail stays in the outbox.")
                 fix = _("Start the site with NOTIFY_DISPATCH=thread, or run: manage.py deliver --watch")

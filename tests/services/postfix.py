@@ -90,8 +90,10 @@ class Postfix:
         self.authority = certificate.authority
         owner = pwd.getpwnam("postfix")
         main = MAIN.format(base=self._folder, uid=owner.pw_uid, gid=owner.pw_gid, chain=certificate.chain)
-        main += "".join(f"{name} = {value}\n" for name, value in self._parameters.items())
-        (self._config / "main.cf").write_text(main)
+        # None twice: every daemon would log a warning, and that waits for the daemon that writes the log.
+        lines = [line for line in main.splitlines() if line.partition(" = ")[0] not in self._parameters]
+        lines += [f"{name} = {value}" for name, value in self._parameters.items()]
+        (self._config / "main.cf").write_text("\n".join([*lines, ""]))
         (self._config / "master.cf").write_text(MASTER.format(port=self.port, tls_port=self.tls_port))
         self._run("start")
         deadline = time.monotonic() + 20
@@ -111,7 +113,6 @@ class Postfix:
             port.release()
 
     def _run(self, command: str) -> None:
-        done = subprocess.run(
-            ["/usr/sbin/postfix", "-c", str(self._config), command], capture_output=True, text=True, check=False
-        )
+        called = ["/usr/sbin/postfix", "-c", str(self._config), command]
+        done = subprocess.run(called, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, f"{done.stderr}\n{self.log()}"

@@ -41,7 +41,8 @@ def _shortcomings(facts: dict[str, Any]) -> list[str]:
         )
     relay = facts["relay"]
     if relay["state"] in (Relay.State.DOWN, Relay.State.HELD):
-        found.append(_("The relay is %(state)s since %(since)s: %(reason)s") % relay)
+        said = {**relay, "state": Relay.State(relay["state"]).label}
+        found.append(_("The relay is %(state)s since %(since)s: %(reason)s") % said)
     return found
 
 

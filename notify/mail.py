@@ -15,6 +15,8 @@ from django.template.loader import get_template
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.encoding import punycode
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from notify import windows
 from notify.models import Event, Visitor
@@ -22,13 +24,15 @@ from notify.models import Event, Visitor
 logger = logging.getLogger(__name__)
 
 VISITORS = "new_visitor"  # the topic of new visitors
+NEW_VISITOR = _("New visitor")  # the subject of their mails
+Text = str | Promise  # what is lazy is said in the site's language
 
 # No network, whatever a template links to. What cannot stand in an attribute, dark mode say, stays in <style>.
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
 _TAGS_AT_MOST = 5000  # the inliner recurses, and a page of tens of thousands of nested tags would end the process
 
 
-def send_mail(to: str | Sequence[str], subject: str, template: str, /, **context: Any) -> int:
+def send_mail(to: str | Sequence[str], subject: Text, template: str, /, **context: Any) -> int:
     """Send one mail, rendered from `<template>.txt` and `<template>.html`, and return how many were taken (1 or 0).
 
     `to` is an address or several; the subject gets FLASKY_MAIL_SUBJECT_PREFIX. Called twice, it sends two mails,
@@ -39,7 +43,7 @@ def send_mail(to: str | Sequence[str], subject: str, template: str, /, **context
 
 
 def notify_admins(
-    topic: str, subject: str, template: str, /, *, key: str, summary: str, url: str, **context: Any
+    topic: str, subject: Text, template: str, /, *, key: str, summary: str, url: str, **context: Any
 ) -> None:
     """Tell every address in FLASKY_ADMIN of something that happened. The same `topic` and `key` are told once.
 
@@ -51,6 +55,7 @@ def notify_admins(
     for name, value, limit in (("topic", topic, 100), ("key", key, 200), ("url", url, 500)):  # as the columns
         if len(value) > limit:
             raise ValueError(f"notify_admins: {name} has {len(value)} characters, {limit} at most")
+    subject = in_site_language(subject)
     event = Event(topic=topic, key=key, subject=subject[:200], summary=one_line(summary)[:500], url=url)
     if not settings.FLASKY_ADMIN:
         event.notified_at = event.created_at  # to nobody: it will not be told later either
@@ -104,7 +109,7 @@ def event_of(visitor: Visitor) -> Event:
     return Event(
         topic=VISITORS,
         key=str(visitor.pk),
-        subject="New visitor",
+        subject=in_site_language(NEW_VISITOR),
         summary=one_line(visitor.name),  # in SQL, whatever fits the column
         url=url_of(visitor),
         created_at=visitor.created_at,
@@ -118,7 +123,7 @@ def url_of(visitor: Visitor) -> str:
 
 def build(
     to: str | Sequence[str],
-    subject: str,
+    subject: Text,
     template: str,
     context: Mapping[str, Any],
     *,
@@ -126,8 +131,8 @@ def build(
     language: str | None = None,
 ) -> EmailMultiAlternatives:
     """The mail, unsent: text first, HTML beside it, from FLASKY_MAIL_SENDER, in the site's language or another."""
-    subject = one_line(f"{settings.FLASKY_MAIL_SUBJECT_PREFIX} {subject}")
     with translation.override(language or settings.LANGUAGE_CODE):
+        subject = one_line(f"{settings.FLASKY_MAIL_SUBJECT_PREFIX} {subject}")
         context = {"subject": subject, "site_url": settings.FLASKY_URL, "now": timezone.now(), **context}
         # Plain text is not escaped: O'Brien reads O'Brien.
         text = get_template(f"{template}.txt").template.render(Context(dict(context), autoescape=False))  # type: ignore[attr-defined]
@@ -168,6 +173,12 @@ def new_message_id(sender: str = "") -> str:
         return make_msgid(domain=punycode(domain) or "localhost")
     except UnicodeError:  # a domain that IDNA refuses, which the relay will refuse in its own words
         return make_msgid(domain="localhost")
+
+
+def in_site_language(text: Text) -> str:
+    """Whoever asks, and in whichever language."""
+    with translation.override(settings.LANGUAGE_CODE):
+        return str(text)
 
 
 def one_line(text: str) -> str:

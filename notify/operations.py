@@ -12,6 +12,9 @@ from django.db import transaction
 from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.functional import lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from notify import breaker, counts, dispatch, mail, transport, windows
 from notify.models import GIVE_UP_AFTER, Event, Message, MessageQuerySet, Relay, Visitor
@@ -21,6 +24,8 @@ POLL_SECONDS = 0.2
 PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks nobody
 CHANGED_AT_ONCE = 5000  # likewise
 UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
+
+_way = lazy(transport.describe, str)  # in the language of the mail, not of whoever asks for it
 
 
 def status() -> dict[str, Any]:
@@ -57,22 +62,22 @@ def health() -> dict[str, Any]:
 
 def status_lines(facts: dict[str, Any]) -> list[str]:
     """The same for people."""
-    relay, waiting = facts["relay"], facts["waiting"]
-    lines = ["messages  " + ", ".join(f"{state} {count}" for state, count in facts["messages"].items())]
+    relay, events, states = facts["relay"], facts["events"], dict(State.choices)
+    lines = [_("messages") + "  " + ", ".join(f"{states[state]} {n}" for state, n in facts["messages"].items())]
     if facts["oldest_due_seconds"] is not None:
-        lines.append(f"oldest due  {facts['oldest_due_seconds']:.0f} s ago")
+        lines.append(_("oldest due  %.0f s ago") % facts["oldest_due_seconds"])
     if relay["state"] == Relay.State.OPEN:
-        lines.append("relay  open")
-    elif relay["state"] == Relay.State.DOWN:
-        lines.append(f"relay  unreachable since {relay['since']}, {waiting} waiting: {relay['reason']}")
+        lines.append(_("relay  open"))
     else:
-        lines.append(f"relay  {relay['state']} since {relay['since']}, {waiting} waiting: {relay['reason']}")
+        values = {**relay, "state": dict(Relay.State.choices)[relay["state"]], "waiting": facts["waiting"]}
+        lines.append(_("relay  %(state)s since %(since)s, %(waiting)d waiting: %(reason)s") % values)
     if relay["next_probe"]:
-        lines.append(f"next probe  {relay['next_probe']}")
-    lines.append(f"last success  {relay['last_success'] or 'never'}")
-    if facts["events"]["waiting"]:
-        lines.append(f"events waiting for a digest  {facts['events']['waiting']}")
-        lines += [f"next digest  {due} ({topic})" for topic, due in facts["events"]["next_digests"].items()]
+        lines.append(_("next probe  %s") % relay["next_probe"])
+    lines.append(_("last success  %s") % (relay["last_success"] or _("never")))
+    if events["waiting"]:
+        lines.append(_("events waiting for a digest  %d") % events["waiting"])
+        for topic, due in events["next_digests"].items():
+            lines.append(_("next digest  %(due)s (%(topic)s)") % {"due": due, "topic": topic})
     return lines
 
 
@@ -128,7 +133,7 @@ def probe() -> bool:
 
 def build_test(recipients: Sequence[str], *, headers: Mapping[str, str] | None = None) -> EmailMultiAlternatives:
     """A mail that says by which way it came, unsent."""
-    return mail.build(recipients, "Test", "mail/test", {"relay": transport.describe()}, headers=headers)
+    return mail.build(recipients, gettext_lazy("Test"), "mail/test", {"relay": _way()}, headers=headers)
 
 
 def send_test(recipients: Sequence[str]) -> str:

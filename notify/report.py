@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 PASS, WARN, FAIL, SKIP = "PASS", "WARN", "FAIL", "SKIP"
 
 
@@ -50,7 +52,7 @@ class Report:
         lines = [
             f"{name}: {text}"
             for problem in self.problems
-            for name, text in (("server said", problem.words), ("cause", problem.cause), ("fix", problem.fix))
+            for name, text in ((_("server said"), problem.words), (_("cause"), problem.cause), (_("fix"), problem.fix))
             if text
         ]
         return list(dict.fromkeys(lines))

@@ -14,7 +14,7 @@ def tell_of_new_visitor(sender: type[Visitor], instance: Visitor, created: bool,
     if created and not raw:
         mail.notify_admins(
             mail.VISITORS,
-            "New visitor",
+            mail.NEW_VISITOR,
             "mail/new_visitor",
             key=str(instance.pk),
             summary=instance.name,

@@ -10,6 +10,7 @@ import django
 from django.conf import settings
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 
 from notify.smtp import providers
 
@@ -54,9 +55,9 @@ def describe() -> str:
         return str(settings.NOTIFY_TRANSPORT["BACKEND"])
     words = [f"{plan['host']}:{plan['port']}"]
     words += ["TLS"] if plan.get("use_ssl") else ["STARTTLS"] if plan.get("use_tls") else []
-    words += [f"as {plan['username']}"] if plan.get("username") else []
+    words += [_("as %s") % plan["username"]] if plan.get("username") else []
     proxy = urlsplit(str(plan.get("proxy") or ""))
-    words += [f"by proxy {proxy.hostname}:{proxy.port}"] if proxy.hostname else []
+    words += [_("by proxy %s") % f"{proxy.hostname}:{proxy.port}"] if proxy.hostname else []
     return ", ".join(words)
 
 

@@ -173,7 +173,10 @@ class Trial:
         words, fix = said, _("See: manage.py outbox status")
         if message.state in (Message.State.QUEUED, Message.State.SENDING):
             if relay.state != Relay.State.OPEN:
-                words = _("the relay is %(state)s: %(reason)s") % {"state": relay.state, "reason": relay.reason}
+                words = _("the relay is %(state)s: %(reason)s") % {
+                    "state": relay.get_state_display(),
+                    "reason": relay.reason,
+                }
                 said, known = "", diagnosis.known(relay.diagnosis)
                 if relay.state == Relay.State.PAUSED:
                     fix = _("When it may go on: manage.py outbox resume")

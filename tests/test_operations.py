@@ -58,7 +58,7 @@ def test_the_status_says_what_waits_since_when_and_why() -> None:
     assert facts["events"]["waiting"] == 1
     text = "\n".join(operations.status_lines(facts))
     assert "oldest due  6" in text
-    assert f"relay  unreachable since {facts['relay']['since']}, 2 waiting: Connection refused" in text
+    assert f"relay  down since {facts['relay']['since']}, 2 waiting: Connection refused" in text
     assert "next probe  20" in text
     assert "events waiting for a digest  1" in text
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
-
-MIGRATE = "The outbox's tables are missing or out of date: run `manage.py migrate`."
+from django.utils.translation import gettext as _
 
 
 @contextlib.contextmanager
@@ -17,7 +16,7 @@ def errors_explained(advice: str = "") -> Iterator[None]:
         yield
     except DatabaseError as error:
         refuse_old_tables()
-        raise CommandError(f"The database does not answer: {error}. {advice}".strip()) from error
+        raise CommandError(" ".join([_("The database does not answer: %s.") % error, advice]).strip()) from error
 
 
 def refuse_old_tables() -> None:
@@ -28,4 +27,4 @@ def refuse_old_tables() -> None:
     except DatabaseError:
         return
     if missing:
-        raise CommandError(MIGRATE)
+        raise CommandError(_("The outbox's tables are missing or out of date: run `manage.py migrate`."))

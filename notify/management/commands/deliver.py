@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext as _
 
 from notify import delivery, dispatch
 from notify.digest import Sweep
@@ -18,34 +19,35 @@ BAR = 30  # characters
 
 
 class Command(BaseCommand):
-    help = (
-        "Deliver the messages that are due, and end. With --watch: until SIGTERM, which finishes the message in hand."
-    )
-
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--watch", action="store_true", help="go on until SIGTERM or Ctrl-C")
+        parser.description = _(
+            "Deliver the messages that are due, and end. "
+            "With --watch: until SIGTERM, which finishes the message in hand."
+        )
+        parser.add_argument("--watch", action="store_true", help=_("go on until SIGTERM or Ctrl-C"))
         parser.add_argument(
-            "--connections", type=int, metavar="N", help="connections to the relay at a time (NOTIFY_CONNECTIONS)"
+            "--connections", type=int, metavar="N", help=_("connections to the relay at a time (NOTIFY_CONNECTIONS)")
         )
 
     def handle(self, *args: Any, watch: bool, connections: int | None, **options: Any) -> None:
         connections = settings.NOTIFY_CONNECTIONS if connections is None else connections
         if not 1 <= connections <= 256:
-            raise CommandError("--connections is a number from 1 to 256", returncode=2)
+            raise CommandError(_("--connections is a number from 1 to 256"), returncode=2)
         dispatch.stand_aside()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, lambda *received: stop.set())
         if watch:
             refuse_old_tables()
-            self.stderr.write(f"delivering over {connections} connection(s); SIGTERM or Ctrl-C ends it")
+            self.stderr.write(_("delivering over %d connection(s); SIGTERM or Ctrl-C ends it") % connections)
             dispatch.watch(connections=connections, stop=stop)
             return
-        with errors_explained("Nothing is lost; try again."):
+        with errors_explained(_("Nothing is lost; try again.")):
             Sweep().run()
             tally = delivery.deliver_due(connections=connections, stop=stop, progress=self._progress())
         if (relay := Relay.current()).state != Relay.State.OPEN:
-            self.stderr.write(f"The relay is {relay.state}: {relay.reason}")
+            said = {"state": relay.get_state_display(), "reason": relay.reason}
+            self.stderr.write(_("The relay is %(state)s: %(reason)s") % said)
         waiting = Message.objects.unfinished().count()
         self.stdout.write(f"sent {tally.sent}, retry {tally.retry}, failed {tally.failed}, waiting {waiting}")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext as _
 
 from notify import breaker, operations
 from notify.management.database import errors_explained
@@ -14,36 +15,35 @@ from notify.models import Message, Relay
 
 
 class Command(BaseCommand):
-    help = "Show the outbox, and retry, cancel, resend, pause, resume, probe or purge it."
-
     def add_arguments(self, parser: CommandParser) -> None:
+        parser.description = _("Show the outbox, and retry, cancel, resend, pause, resume, probe or purge it.")
         actions = parser.add_subparsers(
             dest="action", required=True, metavar="status|retry|cancel|resend|pause|resume|probe|purge"
         )
-        self._action(actions, "status", "counts by state, the oldest due message, the relay and why")
-        for name, does, done in (
-            ("retry", "send again what failed or waits", "retried"),
-            ("cancel", "never send what waits", "cancelled"),
+        self._action(actions, "status", _("counts by state, the oldest due message, the relay and why"))
+        for name, does, all_of_them in (
+            ("retry", _("send again what failed or waits"), _("every message that can be retried")),
+            ("cancel", _("never send what waits"), _("every message that can be cancelled")),
         ):
             action = self._action(actions, name, does)
-            action.add_argument("ids", nargs="*", type=int, metavar="ID", help="messages, by the admin's number")
-            action.add_argument("--all", action="store_true", help=f"every message that can be {done}")
-            action.add_argument("--recipient", help="only messages to this address")
-            action.add_argument("--diagnosis", help="only messages with this diagnosis")
-            action.add_argument("--contains", metavar="TEXT", help="only messages whose last reply contains this")
-        resend = self._action(actions, "resend", "send a sent or failed message again, as a new message")
+            action.add_argument("ids", nargs="*", type=int, metavar="ID", help=_("messages, by the admin's number"))
+            action.add_argument("--all", action="store_true", help=all_of_them)
+            action.add_argument("--recipient", help=_("only messages to this address"))
+            action.add_argument("--diagnosis", help=_("only messages with this diagnosis"))
+            action.add_argument("--contains", metavar="TEXT", help=_("only messages whose last reply contains this"))
+        resend = self._action(actions, "resend", _("send a sent or failed message again, as a new message"))
         resend.add_argument("ids", nargs="+", type=int, metavar="ID")
-        pause = self._action(actions, "pause", "send nothing until `outbox resume`")
-        pause.add_argument("--reason", default="paused by an operator")
-        self._action(actions, "resume", "send again, and try a held relay now")
-        self._action(actions, "probe", "try a relay that is down or held now, not at its next time")
-        purge = self._action(actions, "purge", "remove finished messages and told events after NOTIFY_KEEP_DAYS")
-        purge.add_argument("--days", type=int, metavar="N", help="in place of NOTIFY_KEEP_DAYS")
-        purge.add_argument("--visitors", action="store_true", help="remove visitors of that age too")
+        pause = self._action(actions, "pause", _("send nothing until `outbox resume`"))
+        pause.add_argument("--reason", default=_("paused by an operator"))
+        self._action(actions, "resume", _("send again, and try a held relay now"))
+        self._action(actions, "probe", _("try a relay that is down or held now, not at its next time"))
+        purge = self._action(actions, "purge", _("remove finished messages and told events after NOTIFY_KEEP_DAYS"))
+        purge.add_argument("--days", type=int, metavar="N", help=_("in place of NOTIFY_KEEP_DAYS"))
+        purge.add_argument("--visitors", action="store_true", help=_("remove visitors of that age too"))
 
     def _action(self, actions: Any, name: str, does: str) -> ArgumentParser:
-        action: ArgumentParser = actions.add_parser(name, help=does)
-        action.add_argument("--json", action="store_true", help="answer in JSON")
+        action: ArgumentParser = actions.add_parser(name, help=does, description=does)
+        action.add_argument("--json", action="store_true", help=_("answer in JSON"))
         return action
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
@@ -84,7 +84,7 @@ class Command(BaseCommand):
     def _purge(self, days: int | None, visitors: bool, **options: Any) -> dict[str, Any]:
         days = settings.NOTIFY_KEEP_DAYS if days is None else days
         if days < 0:
-            raise CommandError("--days is a whole number from 0", returncode=2)
+            raise CommandError(_("--days is a whole number from 0"), returncode=2)
         return operations.purge(days=days, visitors=visitors)
 
     def _chosen(
@@ -99,7 +99,7 @@ class Command(BaseCommand):
         **options: Any,
     ) -> Any:
         if not (ids or all or recipient or diagnosis or contains):
-            raise CommandError("Which messages? Give their numbers, a filter, or --all.", returncode=2)
+            raise CommandError(_("Which messages? Give their numbers, a filter, or --all."), returncode=2)
         if ids:
             messages = messages.filter(pk__in=ids)
         if recipient:

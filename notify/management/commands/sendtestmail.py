@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
 from django.db import DatabaseError
+from django.utils.translation import gettext as _
 
 from notify import dispatch
 from notify.report import Report, Stage
@@ -18,17 +19,19 @@ WAIT_BEYOND_TIMEOUT = 15  # seconds, with --via outbox
 
 
 class Command(BaseCommand):
-    help = "Send a test mail to the addresses, or to FLASKY_ADMIN, and say at each stage what happened."
     requires_system_checks: list[str] = []  # what is wrong with the configuration is said as a stage
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help="default: FLASKY_ADMIN")
-        parser.add_argument("--check", action="store_true", help="stop before DATA: nothing is sent")
-        parser.add_argument(
-            "--via", choices=["direct", "outbox"], default="direct", help="outbox: through whoever delivers here"
+        parser.description = _(
+            "Send a test mail to the addresses, or to FLASKY_ADMIN, and say at each stage what happened."
         )
-        parser.add_argument("--json", action="store_true", help="the same facts as JSON")
-        parser.add_argument("--list-services", action="store_true", help="the presets that MAIL_SERVICE knows")
+        parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help=_("default: FLASKY_ADMIN"))
+        parser.add_argument("--check", action="store_true", help=_("stop before DATA: nothing is sent"))
+        parser.add_argument(
+            "--via", choices=["direct", "outbox"], default="direct", help=_("outbox: through whoever delivers here")
+        )
+        parser.add_argument("--json", action="store_true", help=_("the same facts as JSON"))
+        parser.add_argument("--list-services", action="store_true", help=_("the presets that MAIL_SERVICE knows"))
 
     def handle(
         self, *args: Any, addresses: list[str], check: bool, via: str, json: bool, list_services: bool, **options: Any
@@ -37,7 +40,9 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(providers.lines()))
             return
         if check and via == "outbox":
-            raise CommandError("--check sends nothing, so nothing can go through the outbox: choose one", returncode=2)
+            raise CommandError(
+                _("--check sends nothing, so nothing can go through the outbox: choose one"), returncode=2
+            )
         trial = Trial(self._recipients(addresses), self._silence if json else self._tell)
         if via == "direct":
             report = trial.direct(check_only=check)
@@ -46,18 +51,18 @@ class Command(BaseCommand):
             try:
                 report = trial.via_outbox(settings.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
             except DatabaseError as error:
-                raise CommandError(f"The outbox cannot be written: {error}. Run: manage.py migrate") from error
+                raise CommandError(_("The outbox cannot be written: %s. Run: manage.py migrate") % error) from error
         self._conclude(report, as_json=json)
 
     def _recipients(self, addresses: list[str]) -> list[str]:
         recipients = addresses or settings.FLASKY_ADMIN
         if not recipients:
-            raise CommandError("No recipient: give an address, or set FLASKY_ADMIN", returncode=2)
+            raise CommandError(_("No recipient: give an address, or set FLASKY_ADMIN"), returncode=2)
         for address in recipients:
             try:
                 validate_email(address)
             except ValidationError:
-                raise CommandError(f"{address!r} is not an email address", returncode=2) from None
+                raise CommandError(_("%r is not an email address") % address, returncode=2) from None
         return list(recipients)
 
     def _tell(self, stage: Stage) -> None:

@@ -13,7 +13,7 @@ run: $(VENV)/.server .env port-is-free
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
 
-# Real mail servers, a real browser, every row of the table of faults. make slow ARGS=tests/e2e runs a part.
+# Real mail servers, a real browser, every row of the table of faults, thousands of names. make slow ARGS=tests/e2e runs a part.
 slow: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m slow --ignore=tests/faults/test_kill.py $(ARGS)
 

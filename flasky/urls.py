@@ -1,12 +1,15 @@
 """Addresses of the site."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
 urlpatterns = [
     path("admin/notify/previews/", RedirectView.as_view(pattern_name="admin:notify_message_previews")),
     path("admin/", admin.site.urls),
+    # What browsers ask for on pages that name no icon: the admin's.
+    path("favicon.ico", RedirectView.as_view(url=static("notify/icon.svg"))),
     path("", include("notify.urls")),
 ]
 

@@ -17,7 +17,7 @@ from tests.relays import Relay
 from tests.site import Site, template_database
 
 # What takes long for what it does, or needs real servers or a browser: run by `make slow` and CI, not by `make test`.
-SLOW_FOLDERS = ("e2e", "services", "faults", "mails")
+SLOW_FOLDERS = ("e2e", "services", "faults", "mails", "names")
 
 
 # Before -m is applied.

@@ -220,3 +220,7 @@ def test_health_answers(client: Client) -> None:
     assert client.get("/livez").json() == {"status": "ok"}
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+
+
+def test_browsers_that_look_for_an_icon_find_it(client: Client) -> None:
+    assert client.get("/favicon.ico").headers["Location"] == "/static/notify/icon.svg"

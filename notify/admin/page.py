@@ -3,21 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib import admin
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.functional import Promise
-from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from notify import content
 from notify.admin import actions, source
 from notify.admin.actions import OPERATE
-from notify.models import Attempt, Event, Message
+from notify.admin.events import told_of
+from notify.models import Attempt, Message
 from notify.smtp import diagnosis
 
 ATTEMPTS_SHOWN = 200
-EVENTS_SHOWN = 20
 
 PHASES = {
     "prepare": _("while the message was prepared"),
@@ -57,7 +54,7 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
         "permitted": permitted,
         "shown": shown,
         "size": source.size(message),
-        **_events(request, message),
+        "told_of": told_of(request, message.message_id),
     }
     if shown:
         source.note_reading(request, message, "The mail was shown.")
@@ -80,13 +77,3 @@ def _words(message: Message, size: int) -> dict[str, Any]:
         "cut": size > source.SHOWN or len(text) > source.TEXT_SHOWN,
         "shown_bytes": source.SHOWN,
     }
-
-
-def _events(request: HttpRequest, message: Message) -> dict[str, Any]:
-    """Links to what the mail told of, for those who may see it."""
-    if not admin.site.get_model_admin(Event).has_view_permission(request):
-        return {"events": [], "all_events": ""}
-    told = list(Event.objects.filter(message_id=message.message_id).order_by("-id")[: EVENTS_SHOWN + 1])
-    links = [(event, reverse("admin:notify_event_change", args=[event.pk])) for event in told[:EVENTS_SHOWN]]
-    every = f"{reverse('admin:notify_event_changelist')}?{urlencode({'message_id': message.message_id})}"
-    return {"events": links, "all_events": every if len(told) > EVENTS_SHOWN else ""}

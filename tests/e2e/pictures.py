@@ -32,7 +32,8 @@ def main(folder: Path) -> None:
             for scheme in ("light", "dark"):
                 for size, (width, height) in SIZES.items():
                     shutil.copy(empty, database)
-                    site = Site(Path(place), {"DATABASE_URL": f"sqlite:///{database}", "NOTIFY_FORM_SECONDS": 0}).start()
+                    variables = {"DATABASE_URL": f"sqlite:///{database}", "NOTIFY_FORM_SECONDS": 0}
+                    site = Site(Path(place), variables).start()
                     options = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
                     context = chromium.new_context(java_script_enabled=False, **options)  # type: ignore[arg-type]
                     take(context, site, state, folder / f"page-{state}-{scheme}-{size}.png")

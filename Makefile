@@ -4,7 +4,7 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test slow kill bench node check lint types requirements python-is-new-enough port-is-free
+.PHONY: run test slow kill bench node check lint types messages requirements python-is-new-enough port-is-free
 
 run: $(VENV)/.server .env port-is-free
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -64,6 +64,12 @@ python-is-new-enough:
 port-is-free: $(VENV)/.server
 	@$(BIN)/python -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1])))' $(PORT) 2>/dev/null || \
 		{ echo "Port $(PORT) is not free: stop what uses it, or make run PORT=8001" >&2; exit 1; }
+
+# Brings the catalogue up to date with the code and the templates, and compiles it. Needs GNU gettext.
+messages: $(VENV)/.dev
+	@DEBUG=true $(BIN)/python manage.py makemessages --locale zh_Hans --no-obsolete --add-location file \
+		--ignore ".venv*" --ignore "tests/*" --ignore "benchmarks/*" --ignore "var/*"
+	@DEBUG=true $(BIN)/python manage.py compilemessages --locale zh_Hans --ignore ".venv*"
 
 requirements:
 	@for name in requirements requirements-server requirements-dev benchmarks/requirements; do \

@@ -138,6 +138,8 @@ else:
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", [code for code, _ in LANGUAGES])
 USE_I18N = True
+# One catalogue for the app, the templates beside it and the project: whoever takes the app over has its words.
+LOCALE_PATHS = [BASE_DIR / "notify" / "locale"]
 TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 USE_TZ = True
 

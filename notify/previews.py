@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.utils import translation
 from django.utils.functional import Promise
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from notify import mail
@@ -100,18 +101,18 @@ def _visitor(number: int, name: str) -> Visitor:
     return Visitor(pk=number, name=name, created_at=_NOON)
 
 
-@preview("mail/new_visitor", subject=_("New visitor"))
+@preview("mail/new_visitor", subject=mail.NEW_VISITOR)
 def new_visitor() -> dict[str, Any]:
     visitor = _visitor(1, "Zoë O’Brien")
     return {"visitor": visitor, "event": mail.event_of(visitor), "now": _NOON}
 
 
-@preview("mail/digest", subject="25 × New visitor: Ann, 李小龙, …")
+@preview("mail/digest", subject=format_lazy("25 × {}: Ann, 李小龙, …", mail.NEW_VISITOR))
 def digest() -> dict[str, Any]:
     names = ["Ann", "李小龙", "محمد", "Zoë O’Brien", "Wolfeschlegelsteinhausenbergerdorff"]
     events: list[Event] = [mail.event_of(_visitor(n, names[n % len(names)])) for n in range(SHOWN, 0, -1)]
     return {
-        "heading": events[0].subject,
+        "heading": mail.NEW_VISITOR,
         "events": events,
         "count": SHOWN + 5,
         "more": 5,

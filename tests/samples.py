@@ -25,7 +25,7 @@ def digest_mail(*people: str, more: int = 0, **context: Any) -> EmailMultiAltern
         for number, name in enumerate(people)
     ]
     context = {
-        "heading": "New visitor",
+        "heading": mail.NEW_VISITOR,
         "events": events,
         "count": len(events) + more,
         "more": more,

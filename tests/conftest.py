@@ -9,6 +9,7 @@ from typing import Any
 import django
 import pytest
 from django.conf import settings
+from django.utils import translation
 
 from tests import servers
 from tests.backends import Scripted
@@ -56,6 +57,13 @@ def _own_outbox(settings: Any) -> None:
         settings.MAILERS = {"default": {"BACKEND": "notify.outbox.EmailBackend"}, "transport": transport}
     else:
         settings.EMAIL_BACKEND = "notify.outbox.EmailBackend"
+
+
+@pytest.fixture(autouse=True)
+def _own_language() -> Iterator[None]:
+    """A request leaves the language of its browser behind; the next test begins with the site's."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

@@ -315,7 +315,7 @@ def test_pause_keeps_the_reason_and_who_gave_it(staff: Any) -> None:
 
 
 def test_a_reason_of_any_length_is_kept_short(staff: Any) -> None:
-    press(staff("operate_outbox"), "pause", reason="x" * 100_000)
+    press(staff("operate_outbox"), "pause", reason="x" * 10_000)
     assert len(Relay.current().reason) == len("ann: ") + 200
 
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.test import Client
+from django.test import Client, RequestFactory
+from django.utils import timezone
 
+from notify.admin import events
 from notify.models import Event, Message, Visitor
 
 pytestmark = pytest.mark.django_db
@@ -108,3 +110,20 @@ def test_a_visitor_is_still_added_and_renamed_by_hand(admin_client: Client) -> N
     assert admin_client.post(page(visitor), {"name": "Anna"}).status_code == 302
     visitor.refresh_from_db()
     assert visitor.name == "Anna"
+
+
+@pytest.mark.parametrize(("count", "links"), [(0, 0), (1, 1), (20, 20), (21, 21), (50, 21)])
+def test_a_message_leads_to_its_events_and_a_long_digest_to_their_list(
+    admin_user: User, count: int, links: int, rf: RequestFactory
+) -> None:
+    request = rf.get("/")
+    request.user = admin_user
+    Event.objects.bulk_create(
+        Event(topic="t", key=str(n), subject="s", summary="<i>", message_id="<d@x>", notified_at=timezone.now())
+        for n in range(count)
+    )
+    html = events.told_of(request, "<d@x>")
+    assert html.count("<a ") == links
+    assert ("?message_id=%3Cd%40x%3E" in html) == (count > 20)
+    assert "<i>" not in html
+    assert events.told_of(request, "") == ""

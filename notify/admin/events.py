@@ -14,6 +14,8 @@ from notify.admin.readonly import WrittenByMachine
 from notify.mail import VISITORS
 from notify.models import Event, Message, Visitor
 
+SHOWN = 20  # events of a digest that a message's page names; a link leads to the others
+
 
 @admin.register(Event)
 class EventAdmin(WrittenByMachine):
@@ -34,6 +36,17 @@ class EventAdmin(WrittenByMachine):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "next_digests": windows.next_digests()})
+
+
+def told_of(request: HttpRequest, message_id: str) -> str:
+    """For a message's page: links to the events that the mail with this Message-ID told of, "" for none."""
+    if not message_id:
+        return ""
+    events = list(Event.objects.filter(message_id=message_id)[: SHOWN + 1])
+    named = [links.to_row(request, event, event.summary) for event in events[:SHOWN]]
+    if len(events) > SHOWN:
+        named.append(links.to_list(request, Event, gettext("All of them"), message_id=message_id))
+    return links.lines(named)
 
 
 def mails_of(request: HttpRequest, event: Event) -> str:

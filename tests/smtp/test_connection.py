@@ -82,12 +82,12 @@ def test_each_failure_says_its_phase_and_the_reply(
     waits = any(reply in (HANG, DRIP) for reply in replies.values())
     started = time.monotonic()
     with Scripted(replies, extensions=extensions) as relay:
-        error = send(make_backend, relay, timeout=0.4 if waits else 10)
+        error = send(make_backend, relay, timeout=1.5 if waits else 10)
     assert isinstance(error, kind)
     facts = from_exception(error)
     assert (facts.phase, facts.code) == (phase, code)
     assert facts.unheard == (phase == "end" and code is None)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 @BOTH_WAYS

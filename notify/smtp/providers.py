@@ -37,6 +37,26 @@ SENDERS = MappingProxyType(
         "verified": _("the sender must be verified with the provider"),
     }
 )
+# What else there is to know.
+NOTES = MappingProxyType(
+    {
+        "": "",
+        "21vianet": _("Operated by 21Vianet."),
+        "bridge": _("The bridge's certificate is its own: export it, and let SSL_CERT_FILE name it."),
+        "directmail": _("The sender address is created in the DirectMail console."),
+        "gmail": _(
+            "Needs 2-step verification for app passwords. From is rewritten to the login unless it is a verified alias."
+        ),
+        "microsoft-off": _("Microsoft has switched off plain logins here: use another provider."),
+        "microsoft-retiring": _(
+            "An administrator must allow authenticated SMTP for the mailbox. Microsoft is retiring it."
+        ),
+        "proton": _("SMTP tokens are for business plans with a domain; others run Proton Mail Bridge."),
+        "webmail-programs": _("Sending from programs is switched on in the webmail."),
+        "webmail-smtp": _("SMTP is switched on in the webmail."),
+        "workspace": _("For Google Workspace; an administrator allows it."),
+    }
+)
 # The mode that a port means where the provider's own table says nothing of it.
 MODES = MappingProxyType({465: "tls", 994: "tls", 2465: "tls"})
 
@@ -46,7 +66,8 @@ class Provider:
     """What a provider asks for.
 
     `ports`: port → tls, starttls or plain; the first is the default. `domains`: of its users' addresses. `login`: a key
-    of LOGINS. `sender`: a key of SENDERS. `user`: the word to log in as, where it is the same for everybody.
+    of LOGINS. `sender`: a key of SENDERS. `note`: a key of NOTES. `user`: the word to log in as, where it
+    is the same for everybody.
     """
 
     name: str
@@ -168,4 +189,4 @@ def _lines_of(provider: Provider) -> Iterator[str]:
     rule = f"; {SENDERS[provider.sender]}" if SENDERS[provider.sender] else ""
     yield f"    {user}MAIL_PASSWORD: {LOGINS[provider.login]}{rule}"
     if provider.note:
-        yield f"    {provider.note}"
+        yield f"    {NOTES[provider.note]}"

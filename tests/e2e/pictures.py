@@ -10,7 +10,13 @@ from playwright.sync_api import BrowserContext, sync_playwright
 from tests.site import ROOT, Site, template_database
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 760)}
-NAMES = {"stranger": [], "new": ["Zoë"], "known": ["Zoë", "Zoë"], "error": ["www.example.com"]}
+NAMES = {
+    "stranger": [],
+    "new": ["Zoë"],
+    "known": ["Zoë", "Zoë"],
+    "error": ["www.example.com"],
+    "chinese": ["李小龙"],
+}
 
 
 def take(context: BrowserContext, site: Site, state: str, path: Path) -> None:
@@ -35,6 +41,7 @@ def main(folder: Path) -> None:
                     variables = {"DATABASE_URL": f"sqlite:///{database}", "NOTIFY_FORM_SECONDS": 0}
                     site = Site(Path(place), variables).start()
                     options = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+                    options["locale"] = "zh-CN" if state == "chinese" else "en-GB"
                     context = chromium.new_context(java_script_enabled=False, **options)  # type: ignore[arg-type]
                     take(context, site, state, folder / f"page-{state}-{scheme}-{size}.png")
                     context.close()

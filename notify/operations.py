@@ -29,7 +29,7 @@ _way = lazy(transport.describe, str)  # in the language of the mail, not of whoe
 
 
 def status() -> dict[str, Any]:
-    """The outbox at a glance: plain values, ready for JSON; times are ISO 8601, ages in seconds."""
+    """The outbox at a glance: plain values, ready for JSON; times are ISO 8601 in TIME_ZONE, ages in seconds."""
     counts = dict(Message.objects.order_by().values_list("state").annotate(Count("pk")))
     waiting = Event.objects.waiting().aggregate(count=Count("pk"), oldest=Min("created_at"))
     return {
@@ -203,4 +203,4 @@ def _age(moment: datetime | None) -> float | None:
 
 
 def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="seconds") if moment else None
+    return timezone.localtime(moment).isoformat(timespec="seconds") if moment else None

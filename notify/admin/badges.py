@@ -1,4 +1,4 @@
-"""A message's state as a badge."""
+"""A message's state as a badge, and whether the outcome of a send is unknown: in lists and in templates."""
 
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -7,10 +7,12 @@ from notify.models import Message
 
 
 def state_badge(message: Message) -> str:
-    """The state on its colour, which is never alone in saying it; and whether the outcome of a send is unknown."""
-    badge = format_html(
+    """The state on its colour, which is never alone in saying it."""
+    return format_html(
         '<span class="message-state message-state-{}">{}</span>', message.state, message.get_state_display()
     )
-    if not message.uncertain:
-        return badge
-    return format_html('{} <span class="message-uncertain">{}</span>', badge, _("outcome unknown"))
+
+
+def uncertain_badge(message: Message) -> str:
+    """A mark where the answer to a send was never heard, else ""."""
+    return format_html('<span class="message-uncertain">{}</span>', _("outcome unknown")) if message.uncertain else ""

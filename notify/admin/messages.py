@@ -11,13 +11,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from notify.admin import filters, page, previews, source
 from notify.admin.actions import OPERATE, VERBS, admin_actions, perform, tell
-from notify.admin.badges import state_badge
+from notify.admin.badges import state_badge, uncertain_badge
 from notify.admin.paging import NewestFirst
 from notify.admin.readonly import WrittenByMachine
 from notify.models import Message
@@ -27,7 +28,7 @@ REPLY_SHOWN = 80  # characters of a reply that no words are known for
 
 @admin.register(Message)
 class MessageAdmin(WrittenByMachine):
-    list_display = ["badge", "recipient", "subject", "age", "attempts", "cause"]
+    list_display = ["badge", "recipient", "subject", "cause", "age", "attempts"]
     list_display_links = ["subject"]
     list_filter = [filters.StateFilter, filters.CauseFilter, filters.TopicFilter, filters.StoredFilter]
     search_fields = ["recipient", "subject", "message_id"]
@@ -97,10 +98,9 @@ class MessageAdmin(WrittenByMachine):
 
     @admin.display(description=gettext_lazy("cause"))
     def cause(self, message: Message) -> str:
-        if message.diagnosis:
-            return filters.words_of(message.diagnosis)
-        reply = "" if message.state == Message.State.SENT else message.reply
-        return reply if len(reply) <= REPLY_SHOWN else reply[: REPLY_SHOWN - 1] + "…"
+        """In words; in the relay's own where nobody knows better."""
+        reply = "" if message.state == Message.State.SENT else Truncator(message.reply).chars(REPLY_SHOWN)
+        return format_html("{} {}", uncertain_badge(message), filters.words_of(message.diagnosis) or reply)
 
 
 @require_POST

@@ -1,8 +1,9 @@
-"""A message's state as a badge, in templates as in lists."""
+"""A message's badges, in templates as in lists."""
 
 from django import template
 
-from notify.admin.badges import state_badge
+from notify.admin.badges import state_badge, uncertain_badge
 
 register = template.Library()
-register.filter("badge", state_badge)
+register.filter("state_badge", state_badge)
+register.filter("uncertain_badge", uncertain_badge)

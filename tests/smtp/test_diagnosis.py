@@ -356,13 +356,7 @@ def test_a_daily_quota_pauses_the_relay_for_a_day() -> None:
     assert CAUSES["daily-quota"].pause == causes.DAY == 24 * 3600
 
 
-NEW = ("oauth-only", "auth-not-offered", "relay-denied")
-NOT_YET = pytest.mark.xfail(reason="awaits its Chinese", strict=True)
-
-
-@pytest.mark.parametrize(
-    "cause", [pytest.param(each, id=id, marks=NOT_YET if id in NEW else ()) for id, each in CAUSES.items()]
-)
+@pytest.mark.parametrize("cause", CAUSES.values(), ids=lambda cause: cause.id)
 def test_every_cause_is_told_in_chinese(cause: causes.Diagnosis) -> None:
     for text in (cause.cause, cause.fix):
         with translation.override("en"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+import hypothesis
 import pytest
 from django.conf import settings
 from django.utils import translation
@@ -16,6 +17,10 @@ from tests.backends import Scripted
 from tests.ports import Reserved
 from tests.relays import Relay
 from tests.site import Site, template_database
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("flasky", deadline=None)
+hypothesis.settings.load_profile("flasky")
 
 # What takes long for what it does, or needs real servers or a browser: run by `make slow` and CI, not by `make test`.
 SLOW_FOLDERS = ("e2e", "services", "faults", "mails", "names")

@@ -3,21 +3,17 @@
 import logging
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parseaddr
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from notify import breaker, claims, counts, retry, transport
+from notify import breaker, claims, counts, retry
 from notify.claims import Claimed
-from notify.models import Attempt
 from notify.session import Session
-from notify.smtp import diagnosis
-from notify.smtp.failure import PREPARE, Failure, from_exception, scrub
+from notify.setback import Setback, judge
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +23,6 @@ BATCH_BYTES = 8 * 1024 * 1024  # of all connections together: a batch's bodies a
 NOTE_SUCCESS_EVERY = 1.0  # seconds
 DATABASE_BACKOFF = (0.1, 0.5, 1, 2, 5, 10)  # seconds between tries of a database that does not answer
 LAST_WORD_SECONDS = 30  # how long a stopping worker goes on trying to write an outcome down
-# Where a reply speaks of one message, the relay itself having taken connection, login and sender.
-ABOUT_THE_MESSAGE = ("recipient", "data", "end")
 
 Progress = Callable[[], None]  # called after every message that was tried
 
@@ -59,8 +53,6 @@ class Worker:
         self._progress = progress
         self._session = Session()
         self._successes = counts.Successes()
-        self._provider = transport.provider()
-        self._sender = parseaddr(settings.FLASKY_MAIL_SENDER)[1].lower()
         self._tuned: object = None
 
     def drain(self) -> None:
@@ -113,30 +105,18 @@ class Worker:
             reply = self._session.send(message, following=following)
         except Exception as error:  # noqa: BLE001  (a poison message may raise anything, and must not stop the queue)
             seconds = time.monotonic() - started
-            return self._settle_failure(message, _facts(error), seconds, permit)
+            return self._settle_failure(judge(message, error, seconds, permit), permit)
         seconds = time.monotonic() - started
         self._insist(lambda: claims.mark_sent(message, reply=reply), message)
         self.tally.sent += 1
         self._successes.note(seconds)
         return True
 
-    def _settle_failure(self, message: Claimed, failure: Failure, seconds: float, permit: breaker.Permit) -> bool:
-        known = diagnosis.diagnose(failure, provider=self._provider)
-        poisonings = 0
-        if failure.phase == PREPARE:
-            poisonings = Attempt.objects.filter(message=message.id, phase=PREPARE).count()
-        decision = retry.decide(
-            failure,
-            known,
-            attempts=message.attempts,
-            relay_failures=permit.failures,
-            poisonings=poisonings,
-            expired=message.expired,
-            own_sender=message.sender.lower() != self._sender,
-        )
-        self._insist(lambda: _write_failure(message, failure, decision, known, seconds, permit), message)
+    def _settle_failure(self, setback: Setback, permit: breaker.Permit) -> bool:
+        message, failure, decision = setback.message, setback.failure, setback.decision
+        self._insist(lambda: setback.write(permit), message)
         logger.info("message %s: %s in phase %s: %s", message.id, decision.kind.value, failure.phase, failure.words)
-        if failure.code and failure.phase in ABOUT_THE_MESSAGE and not decision.blames_relay:
+        if setback.relay_answered:
             breaker.report_answer(permit)
         if decision.kind is retry.Kind.FAIL:
             self.tally.failed += 1
@@ -209,50 +189,3 @@ def deliver_due(
     for worker in workers:
         total.add(worker.tally)
     return total
-
-
-def _facts(error: Exception) -> Failure:
-    secrets = transport.secrets()
-    failure = from_exception(error, secrets=secrets)
-    if failure.phase == PREPARE:
-        logger.error("a message could not be prepared", exc_info=error)
-        last_line = traceback.format_exception_only(error)[-1].strip()
-        return Failure(phase=PREPARE, text=scrub(last_line, secrets)[:2000])
-    return failure
-
-
-def _write_failure(
-    message: Claimed,
-    failure: Failure,
-    decision: retry.Decision,
-    known: diagnosis.Diagnosis | None,
-    seconds: float,
-    permit: breaker.Permit,
-) -> bool:
-    cause = known.id if known else ""
-    settled = {"reply": failure.words, "diagnosis": cause}
-    with transaction.atomic():
-        worth_noting = True
-        match decision.kind:
-            case retry.Kind.RETRY:
-                ours = claims.mark_retry(message, delay=decision.delay, uncertain=decision.uncertain, **settled)
-            case retry.Kind.FAIL:
-                ours = claims.mark_failed(message, uncertain=decision.uncertain, **settled)
-            case _:
-                ours = claims.mark_held_back(message, **settled)
-                # Days of probes would be thousands of rows that say the same.
-                worth_noting = breaker.report_failure(permit, decision, reason=failure.words, diagnosis=cause)
-        if ours:
-            counts.add(decision.kind.value, seconds=seconds, diagnosis=cause)
-        if ours and worth_noting:
-            Attempt.objects.create(
-                message_id=message.id,
-                seconds=round(seconds, 3),
-                phase=failure.phase,
-                code=failure.code,
-                enhanced=failure.enhanced,
-                text=failure.text,
-                diagnosis=cause,
-                decision=Attempt.Decision(decision.kind.value),
-            )
-    return ours

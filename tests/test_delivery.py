@@ -11,7 +11,7 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from notify import breaker, claims, delivery
+from notify import breaker, claims, delivery, setback
 from notify.delivery import Tally, Worker, deliver_due
 from notify.models import Attempt, Message, Relay
 from tests.backends import Scripted, marked
@@ -164,7 +164,7 @@ def test_days_of_failed_probes_are_noted_once() -> None:
 def test_a_poison_message_fails_after_three_tries_and_the_queue_moves_on(
     words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery.logger, "disabled", True)  # pytest's own reports take no surrogates
+    monkeypatch.setattr(setback.logger, "disabled", True)  # pytest's own reports take no surrogates
     queue(2)
     for _ in range(3):
         Scripted.script = [ZeroDivisionError(words)]

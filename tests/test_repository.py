@@ -15,7 +15,7 @@ LAYERS = [
     {"models", "transport"},
     {"windows", "limits", "retry", "claims", "forms", "counts"},
     {"mail", "stored", "breaker", "chart"},
-    {"digest", "session"},
+    {"digest", "session", "setback"},
     {"delivery", "signals", "previews"},
     {"dispatch", "tasks"},
     {"outbox", "operations", "overview"},

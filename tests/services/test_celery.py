@@ -111,9 +111,10 @@ def test_what_a_lost_wake_up_left_is_found_by_beat_when_the_broker_is_back(
     site: Site, relay: Relay, way: Way, start_celery: MakeCelery, tmp_path: Path
 ) -> None:
     start_celery("worker", "--concurrency=1", "--loglevel=INFO")
-    start_celery("beat", "--schedule", str(tmp_path / "beat"), "--pidfile=", "--loglevel=INFO")
     post_quickly(site, "Ann")
     relay.wait_for(1, seconds=60)
+    assert waiting(site) == 0
+    time.sleep(1)  # the task that sent it has looked for more, and ended
 
     way.close()
     post_quickly(site, "Bob")
@@ -121,6 +122,7 @@ def test_what_a_lost_wake_up_left_is_found_by_beat_when_the_broker_is_back(
     relay.stays_at(1)
     assert waiting(site) == 1
     way.open()
+    start_celery("beat", "--schedule", str(tmp_path / "beat"), "--pidfile=", "--loglevel=INFO")
     relay.wait_for(2, seconds=60)
 
 

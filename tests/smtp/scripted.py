@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 HANG = "hang"  # say nothing more, and wait until the client is gone
 CLOSE = "close"  # end the connection without a word
@@ -79,6 +79,11 @@ class Listener:
             thread.join(2)
 
 
+def _body(stream: BinaryIO) -> bytes:
+    """The lines up to the dot, or to the end of the stream."""
+    return b"".join(iter(lambda: stream.readline() or b".\r\n", b".\r\n"))
+
+
 class Scripted(Listener):
     """`replies` by verb ("greeting", "EHLO", "MAIL", …, "." for the end of data); a list is used up one by one.
 
@@ -120,7 +125,7 @@ class Scripted(Listener):
                 if not self._say(client, verb):
                     return
                 if verb == "DATA" and self._said.startswith(b"354"):
-                    self.bodies.append(b"".join(iter(stream.readline, b".\r\n")))
+                    self.bodies.append(_body(stream))
                     if not self._say(client, "."):
                         return
                 elif verb == "STARTTLS" and self._tls and self._said.startswith(b"220"):

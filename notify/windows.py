@@ -38,7 +38,8 @@ def take_slot(event: Event, now: datetime | None = None) -> bool:
         return False
     now = now or timezone.now()
     if not is_live(window, now):
-        if Event.objects.waiting().filter(topic=event.topic).exclude(pk=event.pk).exists():
+        left_over = Event.objects.waiting().filter(topic=event.topic, created_at__lt=ends_at(window))
+        if left_over.exclude(pk=event.pk).exists():
             return False  # the digest that ends this interval is due: it carries this event too
         window.opened_at, window.singles = now, 0
     return count_single(window)
@@ -55,7 +56,8 @@ def lock(topic: str, now: datetime | None = None) -> Window | None:
         rows = rows.select_for_update(skip_locked=True)
     window = rows.first()  # SQLite: a transaction that writes is alone from its start (IMMEDIATE)
     if window is None and _may_make(topic):
-        over = (now or timezone.now()) - timedelta(seconds=settings.NOTIFY_INTERVAL)
+        # Over for long: who comes at this very moment is not left over from it.
+        over = (now or timezone.now()) - timedelta(seconds=2 * settings.NOTIFY_INTERVAL)
         Window.objects.bulk_create([Window(topic=topic, opened_at=over)], ignore_conflicts=True)
         window = rows.first()
     return window

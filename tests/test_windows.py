@@ -322,6 +322,21 @@ def test_two_that_make_a_topics_first_interval_at_once_make_one_and_nobody_is_le
     assert (Message.objects.count(), Event.objects.waiting().count()) in [(2, 4), (1, 0)]
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(("seconds_ago", "told_at_once"), [(1, True), (50, False)], ids=["newcomer", "left over"])
+def test_only_what_an_ended_interval_left_over_sends_a_newcomer_to_the_digest(
+    seconds_ago: int, told_at_once: bool
+) -> None:
+    now = timezone.now()
+    Window.objects.create(topic="order", opened_at=now - timedelta(seconds=100), singles=2)
+    waits, comes = (
+        Event.objects.create(topic="order", key=key, subject="s", summary=key, created_at=now - timedelta(seconds=ago))
+        for key, ago in (("waits", seconds_ago), ("comes", 0))
+    )
+    assert windows.take_slot(comes, now) is told_at_once
+    assert waits.notified_at is None
+
+
 def statements(client: Client, name: str) -> list[str]:
     """What a post of this name asks of the database: verb and table of each statement."""
     with CaptureQueriesContext(connection) as queries:

@@ -1,5 +1,6 @@
 """manage.py deliver: sends what is due and ends, or goes on sending until it is told to stop."""
 
+import gc
 import itertools
 import signal
 import sys
@@ -19,6 +20,8 @@ BAR = 30  # characters
 
 
 class Command(BaseCommand):
+    requires_system_checks = ("notify",)  # the others are of pages, which nobody is served here
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
             "Deliver the messages that are due, and end. "
@@ -33,6 +36,7 @@ class Command(BaseCommand):
         connections = settings.NOTIFY_CONNECTIONS if connections is None else connections
         if not 1 <= connections <= 256:
             raise CommandError(_("--connections is a number from 1 to 256"), returncode=2)
+        gc.freeze()  # what is loaded by now stays: neither the work nor the end needs to look through it for garbage
         dispatch.stand_aside()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

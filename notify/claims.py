@@ -5,13 +5,15 @@ the database's clock. A worker that dies therefore needs nobody to clean up: its
 is conditional on the token, so a worker that lost its lease changes nothing.
 """
 
+import contextlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
@@ -25,61 +27,69 @@ FURTHEST_SECONDS = 3600
 # The condition of the index `message_unfinished`, word for word: SQLite uses a partial index only then.
 _UNFINISHED = "state IN ('queued', 'sending')"
 
-# SKIP LOCKED lets workers pass each other. The old due_at is returned because RETURNING has no order.
-_CLAIM_POSTGRESQL = f"""
+# RETURNING has no order: a row's place in the batch rides at the end of its token.
+_CLAIM = Statement(
+    "notify_claim",
+    # SKIP LOCKED lets workers pass each other.
+    postgresql=f"""
     WITH due AS MATERIALIZED (
         SELECT id, due_at, octet_length(mime) AS size FROM notify_message
         WHERE {_UNFINISHED} AND due_at <= statement_timestamp()
-        ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED
+        ORDER BY due_at, id LIMIT ? FOR UPDATE SKIP LOCKED
     ), batch AS (
-        SELECT id, due_at, sum(size) OVER (ORDER BY due_at, id) - size AS bytes_before FROM due
+        SELECT id, row_number() OVER places AS place, sum(size) OVER places - size AS bytes_before
+        FROM due WINDOW places AS (ORDER BY due_at, id)
     )
     UPDATE notify_message AS message
-    SET state = 'sending', claim = %s, due_at = statement_timestamp() + %s * interval '1 second'
-    FROM batch AS due WHERE message.id = due.id AND due.bytes_before < %s
-    RETURNING message.id, message.message_id, message.sender, message.recipient, message.mime, message.attempts,
-        message.claim, message.expires_at <= statement_timestamp(), due.due_at
-"""  # noqa: S608  (no value from outside is part of the text)
-
-# SQLite's RETURNING sees new values only: the row's place in the batch rides at the end of its token.
-_CLAIM_SQLITE = f"""
-    UPDATE notify_message
-    SET state = 'sending', claim = %s || '.' || substr('00000' || due.place, -5),
-        due_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)
-    FROM (
+    SET state = 'sending', claim = ? || '.' || lpad(batch.place::text, 5, '0'),
+        due_at = statement_timestamp() + ? * interval '1 second'
+    FROM batch WHERE message.id = batch.id AND batch.bytes_before < ?
+    RETURNING message.id, message.sender, message.recipient, message.mime, message.attempts, message.claim,
+        message.expires_at <= statement_timestamp()
+    """,  # noqa: S608  (no value from outside is part of the text)
+    sqlite=f"""
+    WITH batch AS (
         SELECT id, row_number() OVER () AS place, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS bytes_before
         FROM (
             SELECT id, length(mime) AS size FROM notify_message
-            WHERE {_UNFINISHED} AND due_at <= strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')
-            ORDER BY due_at, id LIMIT %s
+            WHERE {_UNFINISHED} AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+            ORDER BY due_at, id LIMIT ?
         )
-    ) AS due WHERE notify_message.id = due.id AND due.bytes_before < %s
-    RETURNING id, message_id, sender, recipient, mime, attempts,
-        claim, expires_at <= strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now'), claim
-"""  # noqa: S608
-
-
-_SENT = {
-    vendor: Statement(
-        "notify_mark_sent",
-        f"""
-        UPDATE notify_message
-        SET state = 'sent', claim = '', sent_at = {now}, attempts = ?, reply = ?, diagnosis = '', uncertain = false
-        WHERE id = ? AND claim = ?
-        """,  # noqa: S608
     )
-    for vendor, now in {
-        "postgresql": "statement_timestamp()",
-        "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
-    }.items()
-}
+    UPDATE notify_message
+    SET state = 'sending', claim = ? || '.' || substr('00000' || batch.place, -5),
+        due_at = strftime('%Y-%m-%d %H:%M:%f', 'now', ? || ' seconds')
+    FROM batch WHERE notify_message.id = batch.id AND batch.bytes_before < ?
+    RETURNING notify_message.id, sender, recipient, mime, attempts, claim,
+        expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+    """,  # noqa: S608
+    returns=(int, str, str, bytes, int, str, bool),
+)
+
+_SENT = Statement(
+    "notify_mark_sent",
+    # A "sent" need not be on the disk when the next mail goes out: what a power cut takes back is a duplicate with the
+    # same Message-ID, never a loss. Set for this transaction alone: a pool may give the session to a visitor's next.
+    postgresql="""
+    UPDATE notify_message
+    SET state = 'sent', claim = '', sent_at = statement_timestamp(), attempts = ?, reply = ?, diagnosis = '',
+        uncertain = false
+    FROM (SELECT set_config('synchronous_commit', 'off', true)) AS at_ease
+    WHERE id = ? AND claim = ?
+    """,
+    sqlite="""
+    UPDATE notify_message
+    SET state = 'sent', claim = '', sent_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts = ?, reply = ?,
+        diagnosis = '', uncertain = false
+    WHERE id = ? AND claim = ?
+    """,
+)
 
 
 class Claimed(NamedTuple):
     """A message in a worker's hands, with all that sending it takes. `token` fences every settle."""
 
     id: int
-    message_id: str
     sender: str
     recipient: str
     mime: bytes
@@ -95,22 +105,31 @@ def lease_seconds() -> int:
 
 def claim(limit: int, *, size: int = 2**62) -> list[Claimed]:
     """Take up to `limit` due messages, the longest due first, and no more once their bodies exceed `size` bytes."""
-    token, lease = secrets.token_hex(12), lease_seconds()
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(_CLAIM_POSTGRESQL, [limit, token, lease, size])
-        else:
-            cursor.execute(_CLAIM_SQLITE, [token, f"+{lease} seconds", limit, size])
-        rows = sorted(cursor.fetchall(), key=lambda row: (row[8], row[0]))
-    return [
-        Claimed(key, message_id, sender, recipient, bytes(mime), attempts, token, bool(expired))
-        for key, message_id, sender, recipient, mime, attempts, token, expired, _ in rows
+    with _as_the_index_has_them():
+        rows = _CLAIM.fetch(limit, secrets.token_hex(12), lease_seconds(), size)
+    claimed = [
+        Claimed(key, sender, recipient, bytes(mime), attempts, token, bool(expired))
+        for key, sender, recipient, mime, attempts, token, expired in rows
     ]
+    return sorted(claimed, key=attrgetter("token"))
+
+
+@contextlib.contextmanager
+def _as_the_index_has_them() -> Iterator[None]:
+    """PostgreSQL, where it has not counted the table yet, would sort all that waits to find the first few."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off; SET LOCAL synchronous_commit TO off"
+        )
+        yield
 
 
 def mark_sent(message: Claimed, *, reply: str) -> bool:
     """The relay took it. False where the claim was lost meanwhile."""
-    return _SENT[connection.vendor].execute(message.attempts + 1, reply, message.id, message.token) == 1
+    return _SENT.execute(message.attempts + 1, reply, message.id, message.token) == 1
 
 
 def mark_retry(message: Claimed, *, delay: float, reply: str, diagnosis: str, uncertain: bool) -> bool:

@@ -144,19 +144,15 @@ class Worker:
                 tries += 1
 
     def _relax_durability(self) -> None:
-        """Let settles return before they are on the disk.
+        """Let settles on SQLite return before they are on the disk; on PostgreSQL each says so itself.
 
         A "sent" that a power cut takes back is a duplicate with the same Message-ID, never a loss.
         """
         connection.ensure_connection()
-        if self._tuned is connection.connection:
-            return
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute("SET synchronous_commit TO off")
-            elif connection.vendor == "sqlite":
+        if connection.vendor == "sqlite" and self._tuned is not connection.connection:
+            with connection.cursor() as cursor:
                 cursor.execute("PRAGMA synchronous=NORMAL")
-        self._tuned = connection.connection
+            self._tuned = connection.connection
 
 
 def deliver_due(

@@ -35,7 +35,7 @@ def claimed(recipient: str = "bcc@example.com") -> Claimed:
     message.attach_alternative("<p>Grüße</p>", "text/html")
     message.attach("a.bin", bytes(range(256)), "application/octet-stream")
     [row] = [row for row in outbox.rows_of(message) if row.recipient == recipient]
-    return Claimed(1, row.message_id, row.sender, row.recipient, bytes(row.mime), 0, "token", False)
+    return Claimed(1, row.sender, row.recipient, bytes(row.mime), 0, "token", False)
 
 
 def parsed(raw: bytes) -> ParsedMessage:

@@ -78,6 +78,8 @@ def decode(raw: bytes | str) -> str:
     """
     if isinstance(raw, str):
         return raw
+    if raw.isascii():
+        return raw.decode("ascii")
     paired = all(len(run) % 2 == 0 for run in _BEYOND_ASCII.findall(raw))
     for encoding in ("utf-8", "gbk") if paired else ("utf-8",):
         with contextlib.suppress(UnicodeDecodeError):

@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -25,11 +26,16 @@ def hush(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         if not secret:
             continue
-        encoded = base64.b64encode(secret.encode("utf-8", "replace")).decode()
-        for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret), encoded):
+        for form in _forms(secret):
             text = text.replace(form, MASK)
         text = _BASE64.sub(lambda run, secret=secret: MASK if _holds(run[0], secret) else run[0], text)  # type: ignore[misc]
     return text
+
+
+@lru_cache  # every reply of every relay is looked through
+def _forms(secret: str) -> tuple[str, ...]:
+    encoded = base64.b64encode(secret.encode("utf-8", "replace")).decode()
+    return tuple(dict.fromkeys([secret, quote(secret), quote(secret, safe=""), quote_plus(secret), encoded]))
 
 
 def _holds(run: str, secret: str) -> bool:

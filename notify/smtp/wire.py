@@ -26,26 +26,43 @@ Observer = Callable[[str, str, float], None]  # phase, detail, milliseconds
 
 
 class Phase:
-    """`with phase as say`. Written out, as a mail goes through half a dozen of them."""
+    """`with phase as say`: marks what is raised within. Written out, as a mail goes through half a dozen of them."""
 
-    __slots__ = ("_detail", "_name", "_observer", "_started")
+    __slots__ = ("_name",)
 
-    def __init__(self, name: str, observer: Observer | None) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._observer = observer
-        self._detail: list[str] = []
-        self._started = 0.0
 
     def __enter__(self) -> Callable[[str], None]:
-        if self._observer:
-            self._started = time.monotonic()
-        return self._detail.append
+        return _unheard
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if error is not None:
             marked(error, self._name)
-        elif self._observer and self._detail:
+
+
+class ObservedPhase(Phase):
+    """Tells the observer, too, how long it took and what was said within, when it ends well."""
+
+    __slots__ = ("_detail", "_observer", "_started")
+
+    def __init__(self, name: str, observer: Observer) -> None:
+        super().__init__(name)
+        self._observer = observer
+        self._detail: list[str] = []
+
+    def __enter__(self) -> Callable[[str], None]:
+        self._started = time.monotonic()
+        return self._detail.append
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        super().__exit__(kind, error, tb)
+        if error is None and self._detail:
             self._observer(self._name, "; ".join(self._detail), (time.monotonic() - self._started) * 1000)
+
+
+def _unheard(detail: str) -> None:
+    """Nobody observes."""
 
 
 class Wire(smtplib.SMTP):
@@ -61,7 +78,7 @@ class Wire(smtplib.SMTP):
         self.deadline = Deadline(timeout)
         self.observed = observer is not None
         self._armed: float | None = None
-        self._buffer = bytearray()
+        self._buffer = b""
         self._observer = observer
 
     def answers(self, seconds: float = 5) -> bool:
@@ -79,9 +96,9 @@ class Wire(smtplib.SMTP):
             self.docmd("quit")
         self.close()
 
-    def phase(self, name: str) -> "Phase":
+    def phase(self, name: str) -> Phase:
         """Marks what is raised within with the phase; reports what was said within when it ends well."""
-        return Phase(name, self._observer)
+        return ObservedPhase(name, self._observer) if self._observer else Phase(name)
 
     def send(self, s: Any) -> None:
         """All of it, or SMTPServerDisconnected, or TimeoutError.
@@ -109,18 +126,16 @@ class Wire(smtplib.SMTP):
         lines = []
         while True:
             line = self._read_line()
-            lines.append(line[4:].strip(b" \t\r\n"))
             code = int(line[:3]) if line[:3].isdigit() else -1
-            if code == -1:
-                lines[-1] = line.strip(b" \t\r\n")
-            if line[3:4] != b"-" or code == -1:
+            lines.append((line[4:] if code >= 0 else line).strip(b" \t\r"))
+            if code < 0 or line[3:4] != b"-":
                 return code, self._hushed(b"\n".join(lines))
             if len(lines) >= REPLY_LIMIT:
                 self.close()
                 raise smtplib.SMTPServerDisconnected("the server's reply has no end")
 
     def close(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = b""
         super().close()
 
     def _hushed(self, words: bytes) -> bytes:
@@ -147,25 +162,31 @@ class Wire(smtplib.SMTP):
         return bool(_REFUSAL.search(self._buffer))
 
     def _read_line(self) -> bytes:
-        while (end := self._buffer.find(b"\n")) < 0:
+        """The next line, without the line feed at its end."""
+        while True:
+            line, found, rest = self._buffer.partition(b"\n")
+            if found:
+                self._buffer = rest
+                return line
             if len(self._buffer) > LINE_LIMIT:
                 self.close()
                 raise smtplib.SMTPServerDisconnected("the server's line has no end")
-            if not self.sock:
-                raise smtplib.SMTPServerDisconnected("please run connect() first")
-            try:
-                self._arm()
-                received = self.sock.recv(4096)
-            except TimeoutError as error:
-                self.close()
-                raise TimeoutError(f"no answer within {self.deadline.seconds:g} s") from error
-            except OSError as error:
-                self.close()
-                raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
-            if not received:
-                self.close()
-                raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
-            self._buffer += received
-        line = bytes(self._buffer[: end + 1])
-        del self._buffer[: end + 1]
-        return line
+            self._buffer += self._receive()
+
+    def _receive(self) -> bytes:
+        """What the server has to say, some bytes at least."""
+        if not self.sock:
+            raise smtplib.SMTPServerDisconnected("please run connect() first")
+        try:
+            self._arm()
+            received = self.sock.recv(4096)
+        except TimeoutError as error:
+            self.close()
+            raise TimeoutError(f"no answer within {self.deadline.seconds:g} s") from error
+        except OSError as error:
+            self.close()
+            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
+        if not received:
+            self.close()
+            raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
+        return received

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from notify import claims, retry, transport
 from notify.models import Message, Relay
+from notify.statement import Statement
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,12 @@ State = Relay.State
 # A probe further away than the longest pause a diagnosis asks for: the clock was set back.
 FURTHEST_PROBE_SECONDS = 2 * 86400
 TROUBLED = (State.DOWN, State.HELD)
+_STATE = Statement(
+    "notify_relay_state",
+    postgresql="SELECT state FROM notify_relay WHERE id = 1",
+    sqlite="SELECT state FROM notify_relay WHERE id = 1",
+    returns=(str,),
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,8 @@ class Permit:
 
 def admit() -> Permit | None:
     """Leave to send now, or None while the relay is paused, or is not to be probed yet."""
+    if _STATE.fetch() == [(State.OPEN,)]:
+        return Permit()
     relay = Relay.current()
     if relay.state == State.OPEN:
         return Permit()

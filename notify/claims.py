@@ -5,15 +5,14 @@ the database's clock. A worker that dies therefore needs nobody to clean up: its
 is conditional on the token, so a worker that lost its lease changes nothing.
 """
 
-import contextlib
 import secrets
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Collection
 from datetime import timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
@@ -63,13 +62,19 @@ _CLAIM = Statement(
     RETURNING notify_message.id, sender, recipient, mime, attempts, claim,
         expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
     """,  # noqa: S608
+    settings={
+        # PostgreSQL, where it has not counted the table yet, would sort all that waits to find the first few.
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "synchronous_commit": "off",
+    },
     returns=(int, str, str, bytes, int, str, bool),
 )
 
 _SENT = Statement(
     "notify_mark_sent",
     # A "sent" need not be on the disk when the next mail goes out: what a power cut takes back is a duplicate with the
-    # same Message-ID, never a loss. Set for this transaction alone: a pool may give the session to a visitor's next.
+    # same Message-ID, never a loss. For this transaction alone: whoever uses the connection next may be a visitor.
     postgresql="""
     UPDATE notify_message
     SET state = 'sent', claim = '', sent_at = statement_timestamp(), attempts = ?, reply = ?, diagnosis = '',
@@ -96,6 +101,7 @@ class Claimed(NamedTuple):
     attempts: int  # before this one
     token: str
     expired: bool  # past the time after which a failure is final
+    held_until: float  # by the monotonic clock: when the lease ends
 
 
 def lease_seconds() -> int:
@@ -105,26 +111,14 @@ def lease_seconds() -> int:
 
 def claim(limit: int, *, size: int = 2**62) -> list[Claimed]:
     """Take up to `limit` due messages, the longest due first, and no more once their bodies exceed `size` bytes."""
-    with _as_the_index_has_them():
-        rows = _CLAIM.fetch(limit, secrets.token_hex(12), lease_seconds(), size)
+    lease = lease_seconds()
+    until = time.monotonic() + lease  # before it is asked for: the lease begins no sooner
+    rows = _CLAIM.fetch(limit, secrets.token_hex(12), lease, size)
     claimed = [
-        Claimed(key, sender, recipient, bytes(mime), attempts, token, bool(expired))
+        Claimed(key, sender, recipient, bytes(mime), attempts, token, bool(expired), until)
         for key, sender, recipient, mime, attempts, token, expired in rows
     ]
     return sorted(claimed, key=attrgetter("token"))
-
-
-@contextlib.contextmanager
-def _as_the_index_has_them() -> Iterator[None]:
-    """PostgreSQL, where it has not counted the table yet, would sort all that waits to find the first few."""
-    if connection.vendor != "postgresql":
-        yield
-        return
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            "SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off; SET LOCAL synchronous_commit TO off"
-        )
-        yield
 
 
 def mark_sent(message: Claimed, *, reply: str) -> bool:

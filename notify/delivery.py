@@ -17,7 +17,7 @@ from notify.setback import Setback, judge
 
 logger = logging.getLogger(__name__)
 
-BATCH = 50  # messages claimed in one statement, of all connections together
+BATCH = 100  # messages claimed in one statement, of all connections together
 SMALLEST_BATCH = 20
 BATCH_BYTES = 8 * 1024 * 1024  # of all connections together: a batch's bodies are what a worker's memory holds
 NOTE_SUCCESS_EVERY = 1.0  # seconds
@@ -69,7 +69,7 @@ class Worker:
         self._session.close()
 
     def _send_some(self) -> bool:
-        """Claim a batch and send it; False when there is none, or none may be sent."""
+        """Claim a batch and send it, and what comes due meanwhile; False when there is none, or none may be sent."""
         permit = breaker.admit()
         if permit is None:
             return False
@@ -78,25 +78,27 @@ class Worker:
 
     def _send_batch(self, batch: deque[Claimed], permit: breaker.Permit) -> bool:
         """Send a claimed batch and empty it; False when the relay turned out unusable. The rest is given back."""
-        sent_before, lease_ends = self.tally.sent, time.monotonic() + claims.lease_seconds()
-        usable = True
+        usable, perhaps_more = True, len(batch) > 1
         while batch and usable and not self._stop.is_set():
-            if time.monotonic() + settings.MAIL_TIMEOUT > lease_ends:
+            if perhaps_more and len(batch) == 1:
+                perhaps_more = self._top_up(batch)
+            if time.monotonic() + settings.MAIL_TIMEOUT > batch[0].held_until:
                 break  # the next attempt might outlive the lease: give back, and claim anew
             message = batch.popleft()
             usable = self._send_one(message, permit, following=batch[0] if batch else None)
             if self._progress:
                 self._progress()
         claims.release(batch)
-        if self.tally.sent > sent_before:
-            self._note_success(permit)
         return usable
 
-    def _note_success(self, permit: breaker.Permit) -> None:
-        """A probe's success opens the relay; any other is worth a note now and then."""
-        if permit.probe or time.monotonic() - self._noted_at >= NOTE_SUCCESS_EVERY:
-            breaker.report_success(permit)
-            self._noted_at = time.monotonic()
+    def _top_up(self, batch: deque[Claimed]) -> bool:
+        """Claim more while the last one is in hand, whose body takes the next envelope along; False where none is."""
+        permit = breaker.admit()
+        if permit is None or permit.probe:
+            return False
+        before = len(batch)
+        batch.extend(claims.claim(self._batch, size=self._batch_bytes))
+        return len(batch) > before
 
     def _send_one(self, message: Claimed, permit: breaker.Permit, *, following: Claimed | None) -> bool:
         """Send and settle one message; False when it is the relay that failed."""
@@ -106,10 +108,14 @@ class Worker:
         except Exception as error:  # noqa: BLE001  (a poison message may raise anything, and must not stop the queue)
             seconds = time.monotonic() - started
             return self._settle_failure(judge(message, error, seconds, permit), permit)
-        seconds = time.monotonic() - started
+        ended = time.monotonic()
         self._insist(lambda: claims.mark_sent(message, reply=reply), message)
         self.tally.sent += 1
-        self._successes.note(seconds)
+        self._successes.note(ended - started)
+        if permit.probe or ended - self._noted_at >= NOTE_SUCCESS_EVERY:
+            # A probe's success opens the relay; any other is worth a note now and then.
+            breaker.report_success(permit)
+            self._noted_at = ended
         return True
 
     def _settle_failure(self, setback: Setback, permit: breaker.Permit) -> bool:

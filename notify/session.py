@@ -31,7 +31,7 @@ class Session:
         self._used_at = 0.0
         self._secrets = transport.secrets()
         self._relay = transport.fingerprint()
-        self._announced = False  # whether the envelope of the next message went along with the body of the last
+        self._following: StoredMessage | None = None  # whose envelope went along with the body before it
 
     def send(self, message: Claimed, *, following: Claimed | None = None) -> str:
         """Hand one message over; returns the relay's last words, "" from a backend that does not keep them.
@@ -39,12 +39,12 @@ class Session:
         Where the message after it is known, its envelope may be sent along: see `Connection.transact`.
         """
         kept = self._ready()
-        announced = kept and self._announced
+        announced = kept and self._following is not None
         try:
             return self._hand_over(message, following)
         except Exception as error:
             self.close()
-            if _lost_its_place(error, announced=announced, following=self._announced):
+            if _lost_its_place(error, announced=announced, following=self._following is not None):
                 logger.warning("the relay answers out of step, so each mail waits for the answer to the one before")
                 _out_of_step.add(self._relay)
             if not (kept and _went_stale(error, announced=announced)):
@@ -85,12 +85,13 @@ class Session:
 
     def _hand_over(self, message: Claimed, following: Claimed | None) -> str:
         assert self._backend  # noqa: S101  (_ready made it)
+        known, self._following = self._following, None
+        stored = known if known and known.claimed is message else StoredMessage(message)
         announce = getattr(self._backend, "announce", None)
-        self._announced = False
         if announce and following and self._sent + 1 < RENEW_AFTER and self._relay not in _out_of_step:
-            announce(StoredMessage(following))
-            self._announced = True
-        taken = self._backend.send_messages([StoredMessage(message)])
+            self._following = StoredMessage(following)
+            announce(self._following)
+        taken = self._backend.send_messages([stored])
         if taken == 0:
             raise RuntimeError(f"{type(self._backend).__module__} took nothing and gave no reason")
         self._sent += 1

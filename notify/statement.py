@@ -1,95 +1,158 @@
 """A statement that every mail costs: straight on the database's driver, past the ORM and Django's cursor."""
 
 import re
+import select
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 _DONE = (1, 2)  # PGRES_COMMAND_OK, PGRES_TUPLES_OK
+_PIPELINE_SYNC = 10
+_IDLE = 0  # PQTRANS_IDLE
+_BINARY = 1  # the format of results
 # invalid_sql_statement_name, duplicate_prepared_statement: a pool between us and PostgreSQL mixes the sessions up.
 _NOT_OURS = ("26000", "42P05")
-_BINARY = 1  # the format of results
 _READERS: dict[type, Callable[[bytes], Any]] = {
     int: partial(int.from_bytes, byteorder="big", signed=True),
     str: bytes.decode,
     bytes: bytes,
     bool: b"\1".__eq__,
 }
+Value = str | int
+# SQLite has one writer at a time, and lets the others sleep for milliseconds: threads of one process need not.
+_in_turn = threading.Lock()
 
 
 class Statement:
     """One statement in the words of each database, with `?` for its values and no NULL among its results.
 
     On PostgreSQL it is prepared once for each connection, where that holds. It takes a third of the time that Django's
-    cursor takes on PostgreSQL, and two thirds on SQLite. `returns`: the types of its columns, where it has results.
+    cursor takes on PostgreSQL, and two thirds on SQLite. `settings`: PostgreSQL's, for this statement alone. `returns`:
+    the types of its columns, where it has results.
     """
 
-    def __init__(self, name: str, *, postgresql: str, sqlite: str, returns: Sequence[type] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        postgresql: str,
+        sqlite: str,
+        settings: Mapping[str, str] | None = None,
+        returns: Sequence[type] = (),
+    ) -> None:
         numbers = iter(range(1, 100))
         self._name = name.encode()
         self._sqlite = sqlite
         self._numbered = re.sub(r"\?", lambda _: f"${next(numbers)}", postgresql).encode()
         self._for_cursors = postgresql.replace("?", "%s")
+        calls = ", ".join(f"set_config('{setting}', '{value}', true)" for setting, value in (settings or {}).items())
+        self._settings = f"SELECT {calls}" if calls else ""
         self._readers = [_READERS[kind] for kind in returns]
         # By the driver's connection, whether it is prepared there, or cannot be.
         self._prepared: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
-    def execute(self, *values: str | int) -> int:
+    def execute(self, *values: Value) -> int:
         """Run it; returns the number of rows it changed. Raises Django's DatabaseError."""
         database = connections[DEFAULT_DB_ALIAS]
         database.ensure_connection()
         with database.wrap_database_errors:
             driver = database.connection
             if database.vendor == "sqlite":
-                return int(driver.execute(self._sqlite, values).rowcount)
-            if hasattr(driver, "pgconn"):
+                with _in_turn:
+                    return int(driver.execute(self._sqlite, values).rowcount)
+            if _is_psycopg(driver, database):
                 return int(self._on_psycopg(driver, values).command_tuples or 0)
-        with database.cursor() as cursor:  # psycopg2
-            cursor.execute(self._for_cursors, values)
-            return int(cursor.rowcount)
+        return int(self._on_a_cursor(database, values, lambda cursor: cursor.rowcount))
 
-    def fetch(self, *values: str | int) -> list[tuple[Any, ...]]:
+    def fetch(self, *values: Value) -> list[tuple[Any, ...]]:
         """Run it; returns its rows, without an order. SQLite has 0 and 1 for bool. Raises Django's DatabaseError."""
         database = connections[DEFAULT_DB_ALIAS]
         database.ensure_connection()
         with database.wrap_database_errors:
             driver = database.connection
             if database.vendor == "sqlite":
-                return list(driver.execute(self._sqlite, values).fetchall())
-            if hasattr(driver, "pgconn"):
+                with _in_turn:
+                    return list(driver.execute(self._sqlite, values).fetchall())
+            if _is_psycopg(driver, database):
                 result = self._on_psycopg(driver, values)
-                columns = list(enumerate(self._readers))
-                cell = result.get_value
+                columns, cell = list(enumerate(self._readers)), result.get_value
                 return [tuple(read(cell(row, column)) for column, read in columns) for row in range(result.ntuples)]
-        with database.cursor() as cursor:  # psycopg2
-            cursor.execute(self._for_cursors, values)
-            return list(cursor.fetchall())
+        return list(self._on_a_cursor(database, values, lambda cursor: cursor.fetchall()))
 
-    def _on_psycopg(self, driver: Any, values: Sequence[str | int]) -> Any:
+    def _on_a_cursor(self, database: BaseDatabaseWrapper, values: Sequence[Value], take: Callable[[Any], Any]) -> Any:
+        with transaction.atomic(), database.cursor() as cursor:
+            if self._settings:
+                cursor.execute(self._settings)
+            cursor.execute(self._for_cursors, values)
+            return take(cursor)
+
+    def _on_psycopg(self, driver: Any, values: Sequence[Value]) -> Any:
         """The result, as libpq has it."""
         texts = [str(value).encode() for value in values]
+        run = self._run_under_settings if self._settings else self._run
         is_prepared = self._prepared.get(driver)
         if is_prepared is None:
             is_prepared = self._prepared[driver] = driver.pgconn.prepare(self._name, self._numbered).status in _DONE
-        if is_prepared:
-            result = driver.pgconn.exec_prepared(self._name, texts, None, _BINARY)
-            if result.status in _DONE:
-                return result
-            if _sqlstate(result) in _NOT_OURS:
-                is_prepared = self._prepared[driver] = False
-        if not is_prepared:
-            result = driver.pgconn.exec_params(self._numbered, texts, None, None, _BINARY)
+        result = run(driver.pgconn, texts, is_prepared=is_prepared)
+        if result.status in _DONE:
+            return result
+        error = _error_from(result)
+        if not (is_prepared and error.sqlstate in _NOT_OURS):
+            raise error
+        self._prepared[driver] = False
+        result = run(driver.pgconn, texts, is_prepared=False)
         if result.status not in _DONE:
-            raise _errors().error_from_result(result)
+            raise _error_from(result)
         return result
 
+    def _run(self, libpq: Any, values: list[bytes], *, is_prepared: bool) -> Any:
+        if is_prepared:
+            return libpq.exec_prepared(self._name, values, None, _BINARY)
+        return libpq.exec_params(self._numbered, values, None, None, _BINARY)
 
-def _sqlstate(result: Any) -> str:
-    return str(_errors().error_from_result(result).sqlstate)
+    def _run_under_settings(self, libpq: Any, values: list[bytes], *, is_prepared: bool) -> Any:
+        """In one round trip: what is sent before a Sync is one transaction, and the settings end with it."""
+        libpq.enter_pipeline_mode()
+        try:
+            libpq.send_query_params(self._settings.encode(), None)
+            if is_prepared:
+                libpq.send_query_prepared(self._name, values, None, _BINARY)
+            else:
+                libpq.send_query_params(self._numbered, values, None, None, _BINARY)
+            libpq.pipeline_sync()
+            configured, result = _results(libpq)
+        finally:
+            libpq.exit_pipeline_mode()
+        return result if configured.status in _DONE else configured
 
 
-def _errors() -> Any:
-    return connections[DEFAULT_DB_ALIAS].Database.errors  # type: ignore[attr-defined]  # the driver's module
+def _is_psycopg(driver: Any, database: BaseDatabaseWrapper) -> bool:
+    """Whether libpq may be spoken to: not psycopg2's, and no transaction of Django's is still to be begun."""
+    return hasattr(driver, "pgconn") and not (database.in_atomic_block and driver.pgconn.transaction_status == _IDLE)
+
+
+def _results(libpq: Any) -> Iterator[Any]:
+    """One for each statement of the pipeline. Waited for at the socket, where other threads may go on."""
+    socket = select.poll()
+    socket.register(libpq.socket, select.POLLIN)
+    libpq.flush()
+    while True:
+        while libpq.is_busy():
+            socket.poll()
+            libpq.consume_input()
+        result = libpq.get_result()
+        if result is None:
+            continue
+        if result.status == _PIPELINE_SYNC:
+            return
+        yield result
+
+
+def _error_from(result: Any) -> Any:
+    errors = connections[DEFAULT_DB_ALIAS].Database.errors  # type: ignore[attr-defined]  # the driver's module
+    return errors.error_from_result(result)

@@ -19,6 +19,7 @@ class StoredMessage(EmailMultiAlternatives):
 
     def __init__(self, claimed: Claimed) -> None:
         # Not super().__init__(): nothing is built anew, and nothing that is not asked for costs anything.
+        self.claimed = claimed
         self.wire_bytes = claimed.mime
         self.from_email = claimed.sender
         self.to = [claimed.recipient]

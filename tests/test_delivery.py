@@ -198,7 +198,8 @@ def test_a_worker_told_to_stop_finishes_the_message_in_hand_and_gives_the_rest_b
 def test_what_might_outlive_its_lease_is_given_back_and_claimed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     queue(3)
     now = [1000.0]
-    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for module in (delivery, claims):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     claimed: list[int] = []
     claim = claims.claim
     monkeypatch.setattr(claims, "claim", lambda limit, *, size: claimed.append(limit) or claim(limit, size=size))
@@ -207,7 +208,38 @@ def test_what_might_outlive_its_lease_is_given_back_and_claimed_anew(monkeypatch
         now[0] += claims.lease_seconds() - 20
 
     assert deliver_due(progress=slowly) == Tally(sent=3)
-    assert len(claimed) == 4  # one a message, and one that finds nothing
+    assert len(claimed) == 5  # one a message, one for more while the last of two is in hand, one that finds nothing
+
+
+def test_a_claim_that_took_long_leaves_so_much_less_of_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue(1)
+    now = [1000.0]
+    for module in (delivery, claims):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    waits, fetch, claimed = [claims.lease_seconds() - 20, 0, 0], claims._CLAIM.fetch, []
+
+    def slowly(*values: Any) -> Any:
+        now[0] += waits.pop(0)
+        claimed.append(rows := fetch(*values))
+        return rows
+
+    monkeypatch.setattr(claims._CLAIM, "fetch", slowly)
+    assert deliver_due() == Tally(sent=1)
+    assert [len(rows) for rows in claimed] == [1, 1, 0]  # the first was given back
+
+
+def test_the_envelope_of_the_next_batch_travels_with_the_last_body_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "BATCH", 20)
+    queue(45)
+    assert deliver_due() == Tally(sent=45)
+    assert len(Scripted.announced) == 44
+
+
+def test_a_relay_that_is_paused_meanwhile_gets_no_further_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "BATCH", 20)
+    queue(45)
+    assert deliver_due(progress=lambda: breaker.pause("enough")) == Tally(sent=20)
+    assert states().count("queued") == 25
 
 
 def test_an_outcome_is_written_down_before_anything_else_is_sent(

@@ -13,7 +13,7 @@ from notify.session import Session
 from tests.backends import Scripted, marked
 
 pytestmark = pytest.mark.usefixtures("scripted")
-MESSAGE = Claimed(1, "me@example.com", "you@example.com", b"Subject: x\r\n\r\nHi\r\n", 0, "t", False)
+MESSAGE = Claimed(1, "me@example.com", "you@example.com", b"Subject: x\r\n\r\nHi\r\n", 0, "t", False, 1e9)
 
 
 @pytest.fixture(autouse=True)

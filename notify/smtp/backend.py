@@ -4,7 +4,7 @@ import re
 import smtplib
 import ssl
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend as DjangoEmailBackend
@@ -18,6 +18,14 @@ from notify.smtp.secret import Secret
 from notify.smtp.wire import Observer
 
 _SAME_ATTEMPT_SECONDS = 1.0
+
+
+class _Prepared(NamedTuple):
+    """A message with its envelope and its body as they go over the wire."""
+
+    message: EmailMessage
+    envelope: Envelope
+    data: bytes
 
 
 class EmailBackend(DjangoEmailBackend):
@@ -39,7 +47,8 @@ class EmailBackend(DjangoEmailBackend):
         self.observer: Observer | None = None
         self.last_reply = ""
         self._opened_at = 0.0
-        self._following: EmailMessage | None = None
+        self._following: _Prepared | None = None  # was announced, and comes after the next one
+        self._prepared: _Prepared | None = None  # was announced, and its turn is next
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
@@ -98,19 +107,23 @@ class EmailBackend(DjangoEmailBackend):
 
     def announce(self, email_message: EmailMessage) -> None:
         """Say what will be sent after the next message: its envelope may then travel with that one's body."""
-        self._following = email_message
+        self._following = _announced(email_message)
 
     def _send(self, email_message: EmailMessage) -> bool:
+        prepared, self._prepared = self._prepared, self._following
         following, self._following = self._following, None
         if not email_message.recipients():
             return False
-        envelope, data = _prepared(email_message)
+        if prepared is None or prepared.message is not email_message:
+            prepared = _prepared(email_message)
         assert self.connection  # noqa: S101  (send_messages opened it)
         if time.monotonic() - self._opened_at > _SAME_ATTEMPT_SECONDS:
             self.connection.deadline = Deadline(self.timeout)
         self._opened_at = 0.0
         try:
-            refused = self.connection.transact(envelope, data, following=_announced(following))
+            refused = self.connection.transact(
+                prepared.envelope, prepared.data, following=following and following.envelope
+            )
             self.last_reply = self.connection.last_reply
             if refused:
                 with self.connection.phase("recipient"):
@@ -122,17 +135,17 @@ class EmailBackend(DjangoEmailBackend):
         return True
 
 
-def _prepared(message: EmailMessage) -> tuple[Envelope, bytes]:
-    """Envelope and body as they go over the wire. Raises ValueError for an address that is none."""
+def _prepared(message: EmailMessage) -> _Prepared:
+    """Raises ValueError for an address that is none."""
     data = getattr(message, "wire_bytes", None) or _wire_bytes(message)
     recipients = [address(each) for each in message.recipients()]
-    return Envelope(address(message.from_email), recipients, len(data), not data.isascii()), data
+    return _Prepared(message, Envelope(address(message.from_email), recipients, len(data), not data.isascii()), data)
 
 
-def _announced(message: EmailMessage | None) -> Envelope | None:
-    """The envelope of a message to come; None where there is none, which that message's own turn will tell."""
+def _announced(message: EmailMessage) -> _Prepared | None:
+    """None for a message that cannot be prepared, which its own turn will tell."""
     try:
-        return _prepared(message)[0] if message else None
+        return _prepared(message)
     except ValueError:
         return None
 

@@ -1,6 +1,7 @@
 """One SMTP session: connects, secures, logs in, and hands a message over in as few packets as the server allows."""
 
 import contextlib
+import re
 import smtplib
 import ssl
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from notify.smtp.seven_bit import seven_bit
 Refusals = dict[str, tuple[int, bytes]]
 # Commands in one packet: their answers must fit into the buffers on the way, or both sides wait (RFC 2920 3.1).
 PIPELINE_LIMIT = 100
+# What a server says, nearly always, to an envelope in one packet: yes to MAIL and to every RCPT, and "go on" to DATA.
+_ALL_TAKEN = re.compile(rb"(?:2\d\d [^\n]*\n)+3\d\d [^\n]*\n")
 
 
 class Connection(Login):
@@ -157,6 +160,8 @@ class Connection(Login):
                 raise smtplib.SMTPServerDisconnected("another message than the one announced")
             if pipelined and not ahead:
                 self.send(b"".join(asked))
+        if ahead and self._all_taken(len(asked)):
+            return {}
         refused: Refusals = {}
         answered = 1
         try:
@@ -184,6 +189,13 @@ class Connection(Login):
                 self._back_in_step(pipelined, answered, len(asked))
             raise
         return refused
+
+    def _all_taken(self, answers: int) -> bool:
+        """Whether the answers to an envelope are here, and nothing else, and all say yes: then they are read."""
+        if self.observed or self._buffer.count(b"\n") != answers or not _ALL_TAKEN.fullmatch(self._buffer):
+            return False
+        self._buffer = b""
+        return True
 
     def _back_in_step(self, pipelined: bool, answered: int, asked: int) -> None:
         """After a refusal: hear the answers that are still under way, and forget the transaction."""

@@ -19,7 +19,7 @@ NAMES = [*(f"u{number}" for number in range(10)), "nobody", *(f"v{number}" for n
 
 def claimed(number: int, name: str) -> Claimed:
     mime = f"Message-ID: <{number}@example.com>\r\nSubject: {name}\r\n\r\n.{name}\r\n..\r\n".encode() * (1 + number % 3)
-    return Claimed(number, "flasky@example.com", f"{name}@example.com", mime, 0, "t", False)
+    return Claimed(number, "flasky@example.com", f"{name}@example.com", mime, 0, "t", False, 1e9)
 
 
 def send_all(port: int, use_transport: Callable[..., None]) -> tuple[int, list[str]]:

@@ -26,6 +26,11 @@ hypothesis.settings.load_profile("flasky")
 SLOW_FOLDERS = ("e2e", "services", "faults", "mails", "names")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Much of the suite waits for processes and timeouts: two of them a core, where cores are few."""
+    return max(4, os.cpu_count() or 1)
+
+
 # Before -m is applied.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,6 +67,12 @@ def _own_outbox(settings: Any) -> None:
         settings.MAILERS = {"default": {"BACKEND": "notify.outbox.EmailBackend"}, "transport": transport}
     else:
         settings.EMAIL_BACKEND = "notify.outbox.EmailBackend"
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Any) -> None:
+    """Django's own hasher takes a third of a second for a login, which is its purpose and not what is tested."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)

@@ -170,7 +170,7 @@ INDEXED = {
 
 @pytest.mark.parametrize("query", INDEXED)
 def test_the_plan_of_a_filter_is_a_walk_along_its_index(admin_client: Client, query: str) -> None:
-    queue(20_000, state="sent")
+    queue(3_000, state="sent")
     for state in ("failed", "cancelled", "queued"):
         queue(20, state=state, diagnosis="refused")
     with connection.cursor() as cursor:
@@ -182,7 +182,7 @@ def test_the_plan_of_a_filter_is_a_walk_along_its_index(admin_client: Client, qu
 
 
 def test_health_and_claims_read_the_same_index(admin_client: Client) -> None:
-    queue(20_000, state="sent")
+    queue(3_000, state="sent")
     queue(20)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE notify_message")

@@ -119,7 +119,7 @@ def plan_of_the_claim() -> str:
 
 @pytest.mark.parametrize("counted", [True, False])
 def test_the_claim_walks_the_partial_index_past_a_long_history(counted: bool) -> None:
-    queue(20_000, state="sent")
+    queue(3_000, state="sent")
     queue(50)
     if counted:
         with connection.cursor() as cursor:

@@ -45,6 +45,7 @@ def test_a_name_typed_into_the_page_reaches_the_administrator(make_site: MakeSit
     relay.stays_at(1)
 
 
+@pytest.mark.slow
 def test_the_mail_waits_for_a_server_that_starts_ten_seconds_late(make_site: MakeSite, free_port: int) -> None:
     browser = Browser(make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=free_port).start())
     started = time.monotonic()
@@ -68,6 +69,7 @@ def test_the_mail_survives_a_site_killed_before_the_delivery(make_site: MakeSite
     assert b"Survivor" in envelope.content
 
 
+@pytest.mark.slow
 def test_the_mail_survives_a_site_killed_while_it_sends(make_site: MakeSite, free_port: int) -> None:
     site = make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=free_port, MAIL_TIMEOUT=2).start()
     with socket.create_server(("127.0.0.1", free_port)) as silent:
@@ -143,6 +145,7 @@ def test_gunicorn_with_several_workers_delivers_each_mail_once(
     assert site.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_burst_comes_at_once_the_rest_in_one_digest_and_after_a_quiet_time_the_next_at_once(
     make_site: MakeSite, relay: Relay
 ) -> None:

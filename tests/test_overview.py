@@ -260,7 +260,7 @@ def test_what_it_asks_the_database_does_not_grow(admin_client: Client, django_as
 
 
 def test_neither_what_waits_nor_what_failed_is_looked_for_in_the_history() -> None:
-    queue(20_000, state="sent")
+    queue(3_000, state="sent")
     queue(20)
     queue(20, state="failed")
     if connection.vendor == "postgresql":

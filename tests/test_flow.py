@@ -57,6 +57,7 @@ def test_the_mail_waits_for_a_server_that_starts_ten_seconds_late(make_site: Mak
     assert b"Late" in envelope.content
 
 
+@pytest.mark.slow
 def test_the_mail_survives_a_site_killed_before_the_delivery(make_site: MakeSite, free_port: int) -> None:
     # MAIL_TIMEOUT: killed with the message in hand, the site may take it up again when the lease of 16 s ends.
     site = make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=free_port, MAIL_TIMEOUT=1).start()

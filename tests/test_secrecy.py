@@ -147,8 +147,13 @@ def run(*words: str) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
-@pytest.mark.parametrize("code", [454, 554])
+@pytest.mark.parametrize(
+    ("mechanism", "code"),
+    [
+        ("PLAIN", 554),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in [("PLAIN", 454), ("LOGIN", 454), ("LOGIN", 554)]),
+    ],
+)
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_relay_that_repeats_the_password_is_not_repeated(
     configured: Callable[..., None], said: Callable[[], str], phase: str, code: int, mechanism: str

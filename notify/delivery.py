@@ -52,6 +52,7 @@ class Worker:
         self._stop = stop
         self._progress = progress
         self._session = Session()
+        self._attempt_seconds = settings.MAIL_TIMEOUT
         self._successes = counts.Successes()
         self._tuned: object = None
 
@@ -82,7 +83,7 @@ class Worker:
         while batch and usable and not self._stop.is_set():
             if perhaps_more and len(batch) == 1:
                 perhaps_more = self._top_up(batch)
-            if time.monotonic() + settings.MAIL_TIMEOUT > batch[0].held_until:
+            if time.monotonic() + self._attempt_seconds > batch[0].held_until:
                 break  # the next attempt might outlive the lease: give back, and claim anew
             message = batch.popleft()
             usable = self._send_one(message, permit, following=batch[0] if batch else None)

@@ -59,7 +59,8 @@ class Statement:
     def execute(self, *values: Value) -> int:
         """Run it; returns the number of rows it changed. Raises Django's DatabaseError."""
         database = connections[DEFAULT_DB_ALIAS]
-        database.ensure_connection()
+        if database.connection is None:
+            database.ensure_connection()
         with database.wrap_database_errors:
             driver = database.connection
             if database.vendor == "sqlite":
@@ -72,7 +73,8 @@ class Statement:
     def fetch(self, *values: Value) -> list[tuple[Any, ...]]:
         """Run it; returns its rows, without an order. SQLite has 0 and 1 for bool. Raises Django's DatabaseError."""
         database = connections[DEFAULT_DB_ALIAS]
-        database.ensure_connection()
+        if database.connection is None:
+            database.ensure_connection()
         with database.wrap_database_errors:
             driver = database.connection
             if database.vendor == "sqlite":

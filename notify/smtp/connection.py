@@ -152,6 +152,8 @@ class Connection(Login):
         """From MAIL to the 354 of DATA; in one packet where the server takes that (PIPELINING, RFC 2920)."""
         ahead, self._ahead = self._ahead, None
         sender, recipients = envelope.sender, envelope.recipients
+        if ahead == envelope and self._all_taken(len(recipients) + 2):
+            return {}
         asked = [b""] * (len(recipients) + 2) if ahead else commands(self.esmtp_features, envelope)
         pipelined = "pipelining" in self.esmtp_features and len(asked) <= PIPELINE_LIMIT
         with self.phase("sender"):
@@ -160,8 +162,6 @@ class Connection(Login):
                 raise smtplib.SMTPServerDisconnected("another message than the one announced")
             if pipelined and not ahead:
                 self.send(b"".join(asked))
-        if ahead and self._all_taken(len(asked)):
-            return {}
         refused: Refusals = {}
         answered = 1
         try:

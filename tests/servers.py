@@ -11,10 +11,9 @@ from pathlib import Path
 from tests import ports
 
 PORTS = {"postgresql": 5432, "rabbitmq": 5672, "redis": 6379}
-PROGRAMS = {
-    name: name
-    for name in ("chromium", "danted", "gunicorn", "microsocks", "node", "npm", "postfix", "spamassassin", "tinyproxy")
-}
+PROGRAMS = frozenset(
+    ["chromium", "danted", "gunicorn", "microsocks", "node", "npm", "pgbouncer", "postfix", "spamassassin", "tinyproxy"]
+)
 NEED_ROOT = {"exim", "postfix"}
 # Debian's Exim and Postfix cannot both be installed: .ci/run unpacks Exim here.
 EXIM = Path(__file__).resolve().parent.parent / "var" / "exim" / "usr" / "sbin" / "exim4"
@@ -37,7 +36,9 @@ def is_here(name: str) -> bool:
         return program("node") != "" and (NODE_MODULES / name).is_dir()
     if name == "exim":
         return _runs(exim(), "-C", "/dev/null", "-bV")
-    return program(PROGRAMS[name]) != ""
+    if name not in PROGRAMS:
+        raise LookupError(f"{name!r} is none of the servers and programs that tests may ask for")
+    return program(name) != ""
 
 
 def program(name: str) -> str:

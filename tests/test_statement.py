@@ -1,0 +1,159 @@
+"""Statements past Django's cursor: what they return, what is theirs alone, what a pool or a failure does to them."""
+
+import threading
+import weakref
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from notify import statement
+from notify.models import Relay
+from notify.statement import Statement
+
+pytestmark = pytest.mark.django_db
+commits = pytest.mark.django_db(transaction=True)
+postgresql_only = pytest.mark.skipif(
+    "connection.vendor != 'postgresql'", reason="only PostgreSQL prepares, and has settings"
+)
+
+
+def both(text: str, **options: Any) -> Statement:
+    return Statement("test_statement", postgresql=text, sqlite=text, **options)
+
+
+def setting(name: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s)", [name])
+        return str(cursor.fetchone()[0])
+
+
+def test_rows_come_as_the_types_that_were_named() -> None:
+    row = both(
+        "SELECT -7, 'Zoë', CAST('abc' AS varchar(9)), 1 = 1, 1 = ?" + "::int" * (connection.vendor == "postgresql"),
+        returns=(int, str, str, bool, bool),
+    )
+    assert row.fetch(2) == [(-7, "Zoë", "abc", True, False)]
+
+
+def test_bytes_come_as_they_are() -> None:
+    raw = Statement("test_raw", postgresql=r"SELECT '\x00ff0a'::bytea", sqlite="SELECT x'00ff0a'", returns=(bytes,))
+    assert raw.fetch() == [(b"\x00\xff\n",)]
+
+
+def test_it_tells_how_many_rows_it_changed() -> None:
+    Relay.current()
+    rename = both("UPDATE notify_relay SET reason = ? WHERE state = ?")
+    assert (rename.execute("a", "open"), rename.execute("b", "held")) == (1, 0)
+    assert Relay.current().reason == "a"
+
+
+@commits
+@pytest.mark.parametrize("in_a_transaction", [False, True])
+def test_a_failure_is_djangos_and_leaves_the_connection_usable(in_a_transaction: bool) -> None:
+    wrong = both("SELECT no_such_column FROM notify_relay", settings={"enable_seqscan": "off"}, returns=(int,))
+    for _ in range(2):
+        if in_a_transaction:
+            with pytest.raises(DatabaseError), transaction.atomic():
+                wrong.fetch()
+        else:
+            with pytest.raises(DatabaseError):
+                wrong.fetch()
+        assert Relay.current()
+
+
+@commits
+def test_what_is_done_in_a_transaction_goes_with_it() -> None:
+    # The transaction's very first statement: Django's BEGIN has not been sent when it comes.
+    Relay.current()
+    rename = both("UPDATE notify_relay SET reason = ? WHERE id = 1")
+    with transaction.atomic():
+        rename.execute("gone")
+        transaction.set_rollback(True)
+    assert Relay.current().reason == ""
+
+
+@commits
+def test_threads_of_one_process_may_use_one_statement() -> None:
+    Relay.current()
+    count = both("UPDATE notify_relay SET failures = failures + 1 WHERE id = 1")
+
+    def run() -> None:
+        for _ in range(20):
+            count.execute()
+        connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Relay.current().failures == 80
+
+
+@commits
+@postgresql_only
+@pytest.mark.parametrize("in_a_transaction", [False, True])
+def test_its_settings_hold_for_it_alone(in_a_transaction: bool) -> None:
+    asked = both("SELECT current_setting('enable_seqscan')", settings={"enable_seqscan": "off"}, returns=(str,))
+    before = setting("enable_seqscan")
+    assert asked.fetch() == [("off",)]
+    if in_a_transaction:
+        with transaction.atomic():
+            assert asked.fetch() == [("off",)]
+    assert setting("enable_seqscan") == before == "on"
+
+
+@commits
+@postgresql_only
+@pytest.mark.parametrize("own", [None, {"enable_seqscan": "off"}])
+def test_a_session_that_a_pool_swapped_costs_nothing_but_the_preparing(own: Any) -> None:
+    answer = both("SELECT ?::int", settings=own, returns=(int,))
+    assert answer.fetch(1) == [(1,)]
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    assert [answer.fetch(2), answer.fetch(3)] == [[(2,)], [(3,)]]
+
+
+@postgresql_only
+def test_a_name_that_somebody_else_prepared_is_not_used() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PREPARE test_statement AS SELECT 'theirs'::text")
+    assert both("SELECT 'ours'::text", returns=(str,)).fetch() == [("ours",)]
+
+
+@commits
+@postgresql_only
+@pytest.mark.parametrize("own", [None, {"enable_seqscan": "off"}])
+def test_a_connection_that_was_cut_is_an_operational_error_and_the_next_one_works(own: Any) -> None:
+    answer = both("SELECT ?::int", settings=own, returns=(int,))
+    answer.fetch(1)
+    with connection.cursor() as cursor, pytest.raises(DatabaseError):
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(DatabaseError):
+        answer.fetch(2)
+    connection.close()
+    assert answer.fetch(3) == [(3,)]
+
+
+@postgresql_only
+def test_another_driver_gets_it_by_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statement, "_is_psycopg", lambda driver, database: False)
+    asked = both(
+        "SELECT current_setting('enable_seqscan'), ?::int", settings={"enable_seqscan": "off"}, returns=(str, int)
+    )
+    assert asked.fetch(5) == [("off", 5)]
+    assert setting("enable_seqscan") == "on"
+    Relay.current()
+    assert both("UPDATE notify_relay SET reason = ?").execute("x") == 1
+
+
+@commits
+@postgresql_only
+def test_a_closed_connection_is_forgotten() -> None:
+    answer = both("SELECT 1", returns=(int,))
+    answer.fetch()
+    assert isinstance(answer._prepared, weakref.WeakKeyDictionary)
+    assert len(answer._prepared) == 1
+    connection.close()
+    assert len(answer._prepared) == 0

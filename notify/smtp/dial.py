@@ -1,6 +1,7 @@
 """The way to the relay: name, connection, proxy. Every step keeps to one deadline."""
 
 import base64
+import ipaddress
 import socket
 import threading
 import time
@@ -83,12 +84,22 @@ def bounded(
 
 def resolve(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
     """The addresses of a host, as socket.getaddrinfo gives them. Raises socket.gaierror, naming the host."""
+    if _is_address(host):  # nothing to look up, so nothing to wait for
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     try:
         return bounded(deadline, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except socket.gaierror as error:
         raise socket.gaierror(error.errno, f"{error.strerror}: {host}") from error
     except UnicodeError as error:  # an empty label, or one that is too long
         raise socket.gaierror(socket.EAI_NONAME, f"Not a host name: {host}") from error
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def connect(addresses: list[tuple[Any, ...]], deadline: Deadline) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The way through proxies: names are the proxy's to resolve, and its troubles are named as its own."""
+"""The way to a relay: addresses are not looked up; through proxies names are theirs to resolve, and troubles theirs."""
 
 import base64
 import ssl
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.views.debug import ExceptionReporter
 
+from notify.smtp import dial
 from notify.smtp.diagnosis import diagnose
 from notify.smtp.failure import from_exception
 from tests.smtp.conftest import CANARY, Make
@@ -162,3 +163,9 @@ def test_no_error_page_shows_the_password_of_the_proxy(make_backend: Make, schem
         page = ExceptionReporter(None, *sys.exc_info()).get_traceback_html()
     assert "ProxyFailed" in page
     assert CANARY not in page
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::25"])
+def test_an_address_is_not_looked_up_and_takes_no_thread(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "bounded", None)
+    assert [address[4][0] for address in dial.resolve(host, 25, dial.Deadline(1))] == [host]

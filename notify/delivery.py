@@ -80,15 +80,19 @@ class Worker:
     def _send_batch(self, batch: deque[Claimed], permit: breaker.Permit) -> bool:
         """Send a claimed batch and empty it; False when the relay turned out unusable. The rest is given back."""
         usable, perhaps_more = True, len(batch) > 1
-        while batch and usable and not self._stop.is_set():
-            if perhaps_more and len(batch) == 1:
-                perhaps_more = self._top_up(batch)
-            if time.monotonic() + self._attempt_seconds > batch[0].held_until:
-                break  # the next attempt might outlive the lease: give back, and claim anew
-            message = batch.popleft()
-            usable = self._send_one(message, permit, following=batch[0] if batch else None)
-            if self._progress:
-                self._progress()
+        try:
+            while batch and usable and not self._stop.is_set():
+                if perhaps_more and len(batch) == 1:
+                    perhaps_more = self._top_up(batch)
+                if time.monotonic() + self._attempt_seconds > batch[0].held_until:
+                    break  # the next attempt might outlive the lease: give back, and claim anew
+                message = batch.popleft()
+                usable = self._send_one(message, permit, following=batch[0] if batch else None)
+                if self._progress:
+                    self._progress()
+        finally:
+            if batch:
+                self._session.close()  # to which the envelope of the next may have been said
         claims.release(batch)
         return usable
 

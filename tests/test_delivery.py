@@ -209,6 +209,8 @@ def test_what_might_outlive_its_lease_is_given_back_and_claimed_anew(monkeypatch
 
     assert deliver_due(progress=slowly) == Tally(sent=3)
     assert len(claimed) == 5  # one a message, one for more while the last of two is in hand, one that finds nothing
+    # The envelope of what was given back had been said to the relay.
+    assert Scripted.said == ["open", "send", "close"] * 3
 
 
 def test_a_claim_that_took_long_leaves_so_much_less_of_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +242,25 @@ def test_a_relay_that_is_paused_meanwhile_gets_no_further_batch(monkeypatch: pyt
     queue(45)
     assert deliver_due(progress=lambda: breaker.pause("enough")) == Tally(sent=20)
     assert states().count("queued") == 25
+
+
+def test_a_database_that_fails_while_more_is_claimed_leaves_no_announced_envelope_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue(2)
+    claim, calls = claims.claim, []
+
+    def fail_later(limit: int, *, size: int) -> Any:
+        calls.append(limit)
+        if len(calls) > 1:
+            raise OperationalError("away")
+        return claim(limit, size=size)
+
+    monkeypatch.setattr(claims, "claim", fail_later)
+    with pytest.raises(OperationalError):
+        deliver_due()
+    assert states() == ["sent", "sending"]  # which comes due when its lease ends
+    assert Scripted.said == ["open", "send", "close"]
 
 
 def test_an_outcome_is_written_down_before_anything_else_is_sent(

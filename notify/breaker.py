@@ -36,11 +36,16 @@ class Permit:
     failures: int = 0
 
 
+def is_open() -> bool:
+    """Whether any number of messages may be sent: what is asked for every batch."""
+    return _STATE.fetch() == [(State.OPEN,)]
+
+
 def admit() -> Permit | None:
     """Leave to send now, or None while the relay is paused, or is not to be probed yet."""
-    if _STATE.fetch() == [(State.OPEN,)]:
+    if is_open():
         return Permit()
-    relay = Relay.current()
+    relay = Relay.current()  # made where it was not there, and perhaps open by now
     if relay.state == State.OPEN:
         return Permit()
     if relay.state == State.PAUSED or not Message.objects.due().exists():

@@ -1,5 +1,6 @@
 """Claims due messages, sends each, and settles each right after the relay's answer. Never a transaction across SMTP."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
 
 from notify import breaker, claims, counts, retry
 from notify.claims import Claimed
@@ -90,20 +91,20 @@ class Worker:
                 usable = self._send_one(message, permit, following=batch[0] if batch else None)
                 if self._progress:
                     self._progress()
-        finally:
-            if batch:
-                self._session.close()  # to which the envelope of the next may have been said
+        except (DatabaseError, InterfaceError):
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                claims.release(batch)
+            raise
         claims.release(batch)
         return usable
 
     def _top_up(self, batch: deque[Claimed]) -> bool:
         """Claim more while the last one is in hand, whose body takes the next envelope along; False where none is."""
-        permit = breaker.admit()
-        if permit is None or permit.probe:
+        if not breaker.is_open():
             return False
-        before = len(batch)
-        batch.extend(claims.claim(self._batch, size=self._batch_bytes))
-        return len(batch) > before
+        more = claims.claim(self._batch, size=self._batch_bytes)
+        batch.extend(more)
+        return bool(more)
 
     def _send_one(self, message: Claimed, permit: breaker.Permit, *, following: Claimed | None) -> bool:
         """Send and settle one message; False when it is the relay that failed."""
@@ -118,10 +119,17 @@ class Worker:
         self.tally.sent += 1
         self._successes.note(ended - started)
         if permit.probe or ended - self._noted_at >= NOTE_SUCCESS_EVERY:
-            # A probe's success opens the relay; any other is worth a note now and then.
-            breaker.report_success(permit)
+            self._report_success(permit)
             self._noted_at = ended
         return True
+
+    def _report_success(self, permit: breaker.Permit) -> None:
+        """A probe's success opens the relay; any other is worth a note now and then, and no reason to stop sending."""
+        try:
+            breaker.report_success(permit)
+        except (DatabaseError, InterfaceError):
+            if permit.probe:
+                raise
 
     def _settle_failure(self, setback: Setback, permit: breaker.Permit) -> bool:
         message, failure, decision = setback.message, setback.failure, setback.decision
@@ -143,7 +151,7 @@ class Worker:
                 if not settle():
                     logger.warning("message %s was no longer ours when its outcome was known", message.id)
                 return
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, InternalError) as error:  # the last: it may only be read
                 if self._stop.is_set():
                     deadline = deadline or time.monotonic() + LAST_WORD_SECONDS
                     if time.monotonic() > deadline:

@@ -38,6 +38,8 @@ class Session:
 
         Where the message after it is known, its envelope may be sent along: see `Connection.transact`.
         """
+        if self._following and self._following.claimed.id != message.id:
+            self.close()  # the relay waits for another body, which was given back
         kept = self._ready()
         announced = kept and self._following is not None
         try:

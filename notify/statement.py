@@ -1,9 +1,12 @@
 """A statement that every mail costs: straight on the database's driver, past the ORM and Django's cursor."""
 
+import contextlib
+import itertools
 import re
 import select
 import threading
 import weakref
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 _DONE = (1, 2)  # PGRES_COMMAND_OK, PGRES_TUPLES_OK
 _PIPELINE_SYNC = 10
 _IDLE = 0  # PQTRANS_IDLE
+_CONNECTED = 0  # CONNECTION_OK
 _BINARY = 1  # the format of results
 # invalid_sql_statement_name, duplicate_prepared_statement: a pool between us and PostgreSQL mixes the sessions up.
 _NOT_OURS = ("26000", "42P05")
@@ -23,17 +27,18 @@ _READERS: dict[type, Callable[[bytes], Any]] = {
     bytes: bytes,
     bool: b"\1".__eq__,
 }
-Value = str | int
+Value = str | int  # what a statement is given
 # SQLite has one writer at a time, and lets the others sleep for milliseconds: threads of one process need not.
 _in_turn = threading.Lock()
+_TURN_SECONDS = 1.0  # after which SQLite is asked all the same: it knows best who waits for whom
 
 
 class Statement:
     """One statement in the words of each database, with `?` for its values and no NULL among its results.
 
     On PostgreSQL it is prepared once for each connection, where that holds. It takes a third of the time that Django's
-    cursor takes on PostgreSQL, and two thirds on SQLite. `settings`: PostgreSQL's, for this statement alone. `returns`:
-    the types of its columns, where it has results.
+    cursor takes on PostgreSQL, and two thirds on SQLite. `settings`: PostgreSQL's, for this statement or the
+    transaction it is run in. `returns`: the types of its columns, where it has results. Values have no NUL.
     """
 
     def __init__(
@@ -45,9 +50,11 @@ class Statement:
         settings: Mapping[str, str] | None = None,
         returns: Sequence[type] = (),
     ) -> None:
-        numbers = iter(range(1, 100))
-        self._name = name.encode()
+        numbers = itertools.count(1)
+        # With a mark of the text: behind a pool a session may know the name from another release.
+        self._name = f"{name}_{zlib.crc32(postgresql.encode()):08x}".encode()
         self._sqlite = sqlite
+        self._only_reads = sqlite.lstrip().startswith("SELECT")
         self._numbered = re.sub(r"\?", lambda _: f"${next(numbers)}", postgresql).encode()
         self._for_cursors = postgresql.replace("?", "%s")
         calls = ", ".join(f"set_config('{setting}', '{value}', true)" for setting, value in (settings or {}).items())
@@ -64,9 +71,9 @@ class Statement:
         with database.wrap_database_errors:
             driver = database.connection
             if database.vendor == "sqlite":
-                with _in_turn:
+                with self._turn():
                     return int(driver.execute(self._sqlite, values).rowcount)
-            if _is_psycopg(driver, database):
+            if _speaks_libpq(driver):
                 return int(self._on_psycopg(driver, values).command_tuples or 0)
         return int(self._on_a_cursor(database, values, lambda cursor: cursor.rowcount))
 
@@ -78,13 +85,22 @@ class Statement:
         with database.wrap_database_errors:
             driver = database.connection
             if database.vendor == "sqlite":
-                with _in_turn:
+                with self._turn():
                     return list(driver.execute(self._sqlite, values).fetchall())
-            if _is_psycopg(driver, database):
+            if _speaks_libpq(driver):
                 result = self._on_psycopg(driver, values)
                 columns, cell = list(enumerate(self._readers)), result.get_value
                 return [tuple(read(cell(row, column)) for column, read in columns) for row in range(result.ntuples)]
         return list(self._on_a_cursor(database, values, lambda cursor: cursor.fetchall()))
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        taken = not self._only_reads and _in_turn.acquire(timeout=_TURN_SECONDS)
+        try:
+            yield
+        finally:
+            if taken:
+                _in_turn.release()
 
     def _on_a_cursor(self, database: BaseDatabaseWrapper, values: Sequence[Value], take: Callable[[Any], Any]) -> Any:
         with transaction.atomic(), database.cursor() as cursor:
@@ -97,7 +113,9 @@ class Statement:
         """The result, as libpq has it."""
         texts = [str(value).encode() for value in values]
         run = self._run_under_settings if self._settings else self._run
-        is_prepared = self._prepared.get(driver)
+        # Not in a transaction: a name that turns out to be somebody else's would end it.
+        is_idle = driver.pgconn.transaction_status == _IDLE
+        is_prepared = self._prepared.get(driver) if is_idle else False
         if is_prepared is None:
             is_prepared = self._prepared[driver] = driver.pgconn.prepare(self._name, self._numbered).status in _DONE
         result = run(driver.pgconn, texts, is_prepared=is_prepared)
@@ -127,25 +145,25 @@ class Statement:
             else:
                 libpq.send_query_params(self._numbered, values, None, None, _BINARY)
             libpq.pipeline_sync()
-            configured, result = _results(libpq)
+            results = list(_results(libpq))
         finally:
-            libpq.exit_pipeline_mode()
-        return result if configured.status in _DONE else configured
+            if libpq.status == _CONNECTED:
+                libpq.exit_pipeline_mode()
+        return next((result for result in results if result.status not in _DONE), results[-1])
 
 
-def _is_psycopg(driver: Any, database: BaseDatabaseWrapper) -> bool:
-    """Whether libpq may be spoken to: not psycopg2's, and no transaction of Django's is still to be begun."""
-    return hasattr(driver, "pgconn") and not (database.in_atomic_block and driver.pgconn.transaction_status == _IDLE)
+def _speaks_libpq(driver: Any) -> bool:
+    """Not psycopg2; and not where a transaction is to be begun, which psycopg does with the first statement it sees."""
+    return hasattr(driver, "pgconn") and (driver.autocommit or driver.pgconn.transaction_status != _IDLE)
 
 
 def _results(libpq: Any) -> Iterator[Any]:
-    """One for each statement of the pipeline. Waited for at the socket, where other threads may go on."""
-    socket = select.poll()
-    socket.register(libpq.socket, select.POLLIN)
-    libpq.flush()
+    """What the statements of the pipeline, and the Sync, came to. Waited for at the socket: other threads may go on."""
+    while libpq.flush():
+        _wait(libpq, select.POLLOUT)
     while True:
         while libpq.is_busy():
-            socket.poll()
+            _wait(libpq, select.POLLIN)
             libpq.consume_input()
         result = libpq.get_result()
         if result is None:
@@ -155,6 +173,14 @@ def _results(libpq: Any) -> Iterator[Any]:
         yield result
 
 
+def _wait(libpq: Any, event: int) -> None:
+    poller = select.poll()
+    poller.register(libpq.socket, event)
+    poller.poll()
+
+
 def _error_from(result: Any) -> Any:
-    errors = connections[DEFAULT_DB_ALIAS].Database.errors  # type: ignore[attr-defined]  # the driver's module
-    return errors.error_from_result(result)
+    driver: Any = connections[DEFAULT_DB_ALIAS].Database  # type: ignore[attr-defined]  # the module
+    error = driver.errors.error_from_result(result)
+    # What libpq says itself has no SQLSTATE: the server is gone.
+    return error if error.sqlstate else driver.OperationalError(str(error))

@@ -26,9 +26,9 @@ hypothesis.settings.load_profile("flasky")
 SLOW_FOLDERS = ("e2e", "services", "faults", "mails", "names")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Much of the suite waits for processes and timeouts: two of them a core, where cores are few."""
-    return max(4, os.cpu_count() or 1)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Much of the suite waits for processes and timeouts: four workers at least, however few the cores."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(4, os.cpu_count() or 1)
 
 
 # Before -m is applied.

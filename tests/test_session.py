@@ -179,6 +179,15 @@ def test_a_relay_that_falls_silent_gets_no_more_announcements(phase: str, announ
     assert Scripted.announced == []
 
 
+def test_another_message_than_the_one_announced_gets_a_connection_of_its_own() -> None:
+    kept = Session()
+    kept.send(MESSAGE, following=MESSAGE._replace(id=2))
+    kept.send(MESSAGE._replace(id=3), following=MESSAGE._replace(id=4))
+    kept.send(MESSAGE._replace(id=4))
+    assert Scripted.said == ["open", "send", "close", "open", "send", "send"]
+    assert session._out_of_step == set()
+
+
 @pytest.mark.parametrize("phase", ["sender", "end"])
 def test_a_refusal_does_not_end_the_announcements(phase: str) -> None:
     kept = Session()

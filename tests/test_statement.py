@@ -5,7 +5,7 @@ import weakref
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 
 from notify import statement
 from notify.models import Relay
@@ -91,6 +91,33 @@ def test_threads_of_one_process_may_use_one_statement() -> None:
     assert Relay.current().failures == 80
 
 
+def test_who_has_waited_long_for_a_turn_asks_sqlite_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statement, "_TURN_SECONDS", 0.01)
+    Relay.current()
+    with statement._in_turn:
+        assert both("UPDATE notify_relay SET reason = ?").execute("x") == 1
+
+
+def test_who_only_reads_takes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statement, "_TURN_SECONDS", -1)  # for ever
+    with statement._in_turn:
+        assert both("SELECT 1", returns=(int,)).fetch() == [(1,)]
+
+
+@commits
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_without_autocommit_nothing_is_committed(autocommit: bool) -> None:
+    Relay.current()
+    transaction.set_autocommit(autocommit)
+    try:
+        both("UPDATE notify_relay SET reason = ?").execute("leaked")
+        if not autocommit:
+            transaction.rollback()
+    finally:
+        transaction.set_autocommit(True)
+    assert Relay.current().reason == ("leaked" if autocommit else "")
+
+
 @commits
 @postgresql_only
 @pytest.mark.parametrize("in_a_transaction", [False, True])
@@ -128,17 +155,36 @@ def test_a_name_that_somebody_else_prepared_is_not_used() -> None:
 def test_a_connection_that_was_cut_is_an_operational_error_and_the_next_one_works(own: Any) -> None:
     answer = both("SELECT ?::int", settings=own, returns=(int,))
     answer.fetch(1)
-    with connection.cursor() as cursor, pytest.raises(DatabaseError):
-        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-    with pytest.raises(DatabaseError):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        [process] = cursor.fetchone()
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [process])
+    other.close()
+    with pytest.raises(OperationalError, match=r"terminating connection|closed") as caught:
         answer.fetch(2)
+    assert "pipeline" not in str(caught.value)
     connection.close()
     assert answer.fetch(3) == [(3,)]
 
 
+@commits
+@postgresql_only
+def test_a_commit_that_fails_is_told_and_leaves_the_connection_usable() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        cursor.execute("INSERT INTO late VALUES (1)")
+    again = both("INSERT INTO late VALUES (1) RETURNING id", settings={"enable_seqscan": "off"}, returns=(int,))
+    with pytest.raises(IntegrityError):
+        again.fetch()
+    assert Relay.current()
+
+
+@commits
 @postgresql_only
 def test_another_driver_gets_it_by_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statement, "_is_psycopg", lambda driver, database: False)
+    monkeypatch.setattr(statement, "_speaks_libpq", lambda driver: False)
     asked = both(
         "SELECT current_setting('enable_seqscan'), ?::int", settings={"enable_seqscan": "off"}, returns=(str, int)
     )

@@ -1,5 +1,6 @@
 """Django email backend that speaks to the relay: Django's own, with our session in place of smtplib's."""
 
+import contextlib
 import re
 import smtplib
 import ssl
@@ -20,7 +21,7 @@ from notify.smtp.wire import Observer
 _SAME_ATTEMPT_SECONDS = 1.0
 
 
-class _Prepared(NamedTuple):
+class _Packed(NamedTuple):
     """A message with its envelope and its body as they go over the wire."""
 
     message: EmailMessage
@@ -47,8 +48,8 @@ class EmailBackend(DjangoEmailBackend):
         self.observer: Observer | None = None
         self.last_reply = ""
         self._opened_at = 0.0
-        self._following: _Prepared | None = None  # was announced, and comes after the next one
-        self._prepared: _Prepared | None = None  # was announced, and its turn is next
+        self._following: _Packed | None = None  # was announced, and comes after the next one
+        self._packed: _Packed | None = None  # was announced, and its turn is next
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
@@ -107,23 +108,23 @@ class EmailBackend(DjangoEmailBackend):
 
     def announce(self, email_message: EmailMessage) -> None:
         """Say what will be sent after the next message: its envelope may then travel with that one's body."""
-        self._following = _announced(email_message)
+        self._following = None
+        with contextlib.suppress(ValueError):  # which its own turn will tell
+            self._following = _pack(email_message)
 
     def _send(self, email_message: EmailMessage) -> bool:
-        prepared, self._prepared = self._prepared, self._following
+        packed, self._packed = self._packed, self._following
         following, self._following = self._following, None
         if not email_message.recipients():
             return False
-        if prepared is None or prepared.message is not email_message:
-            prepared = _prepared(email_message)
+        if packed is None or packed.message is not email_message:
+            packed = _pack(email_message)
         assert self.connection  # noqa: S101  (send_messages opened it)
         if time.monotonic() - self._opened_at > _SAME_ATTEMPT_SECONDS:
             self.connection.deadline = Deadline(self.timeout)
         self._opened_at = 0.0
         try:
-            refused = self.connection.transact(
-                prepared.envelope, prepared.data, following=following and following.envelope
-            )
+            refused = self.connection.transact(packed.envelope, packed.data, following=following and following.envelope)
             self.last_reply = self.connection.last_reply
             if refused:
                 with self.connection.phase("recipient"):
@@ -135,19 +136,11 @@ class EmailBackend(DjangoEmailBackend):
         return True
 
 
-def _prepared(message: EmailMessage) -> _Prepared:
+def _pack(message: EmailMessage) -> _Packed:
     """Raises ValueError for an address that is none."""
     data = getattr(message, "wire_bytes", None) or _wire_bytes(message)
     recipients = [address(each) for each in message.recipients()]
-    return _Prepared(message, Envelope(address(message.from_email), recipients, len(data), not data.isascii()), data)
-
-
-def _announced(message: EmailMessage) -> _Prepared | None:
-    """None for a message that cannot be prepared, which its own turn will tell."""
-    try:
-        return _prepared(message)
-    except ValueError:
-        return None
+    return _Packed(message, Envelope(address(message.from_email), recipients, len(data), not data.isascii()), data)
 
 
 def _wire_bytes(message: EmailMessage) -> bytes:

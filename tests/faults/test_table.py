@@ -271,16 +271,19 @@ def test_row_20_a_worker_outlives_a_database_that_is_away_when_it_claims(outbox:
 
 
 def test_row_21_an_outcome_outlives_a_database_that_is_away_and_nothing_is_sent_meanwhile(outbox: Outbox) -> None:
-    outbox.queue(2)
-    with ScriptedRelay({"dot": [Hang(3), "250 2.0.0 Ok"]}) as relay:
+    outbox.queue(3)
+    with ScriptedRelay({"dot": ["250 2.0.0 Ok", Hang(3), "250 2.0.0 Ok"]}) as relay:
         worker = outbox.start("--watch", MAIL_PORT=relay.port, MAIL_TIMEOUT=30, **impatient(outbox))
-        relay.wait_to_hear("(dot)")
+        relay.wait_until("taken", 1)
+        deadline = time.monotonic() + 2
+        while outbox.messages().count("sent") < 1:
+            assert time.monotonic() < deadline
         with Away(outbox):
-            relay.wait_until("taken", 1)
+            relay.wait_until("taken", 2)
             time.sleep(2.5)
-            assert len(relay.taken) == 1  # nothing more is sent while the outcome is not written down
+            assert len(relay.taken) == 2  # nothing more is sent while the outcome is not written down
         outbox.wait_for("state", "sent")
-        assert relay.ids() == ["<m0@example.com>", "<m1@example.com>"]
+        assert relay.ids() == [f"<m{number}@example.com>" for number in range(3)]
         worker.send_signal(signal.SIGTERM)
         said = worker.communicate(timeout=20)[1]
         assert worker.returncode == 0

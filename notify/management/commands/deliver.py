@@ -20,7 +20,7 @@ BAR = 30  # characters
 
 
 class Command(BaseCommand):
-    requires_system_checks = ("notify",)  # the others are of pages, which nobody is served here
+    requires_system_checks = ("notify",)  # those of pages, models and addresses are the web process's, and take time
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
@@ -36,7 +36,8 @@ class Command(BaseCommand):
         connections = settings.NOTIFY_CONNECTIONS if connections is None else connections
         if not 1 <= connections <= 256:
             raise CommandError(_("--connections is a number from 1 to 256"), returncode=2)
-        gc.freeze()  # what is loaded by now stays: neither the work nor the end needs to look through it for garbage
+        if getattr(self, "_called_from_command_line", False):  # not by call_command
+            gc.freeze()  # what is loaded by now stays: neither the work nor the end looks through it for garbage
         dispatch.stand_aside()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -38,7 +38,7 @@ def test_kills_lose_nothing_and_double_at_most_one_mail_per_connection(outbox: O
             worker.communicate()
             kills += 1
         outbox.make_due()  # the leases of the dead run out
-    outbox.deliver("--connections", "4", MAIL_PORT=sink.port)
+    outbox.deliver("--connections", "4", MAIL_PORT=sink.port, seconds=60 + queued / 100)
 
     taken = sink.taken()
     copies = Counter(message_id for _, message_id, _ in taken)

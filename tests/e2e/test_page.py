@@ -42,14 +42,14 @@ def test_a_stranger_types_a_name_with_the_keyboard_alone_and_is_greeted(page: Pa
 
 
 def test_who_types_like_a_robot_is_asked_once_more(page: Page, live_server: Any, settings: Any) -> None:
-    settings.NOTIFY_FORM_SECONDS = 1
+    settings.NOTIFY_FORM_SECONDS = 60  # however slow the machine
     page.goto(live_server.url)
     type_name(page, "Ann")
     expect(page.get_by_role("alert")).to_have_text(
         "That was faster than people type. Please press the button once more."
     )
     expect(page.get_by_label("What is your name?")).to_have_value("Ann")
-    page.wait_for_timeout(1100)
+    settings.NOTIFY_FORM_SECONDS = 0
     page.get_by_role("button", name="Say hello").click()
     expect(page.get_by_role("heading")).to_have_text("Hello, Ann!")
 

@@ -131,6 +131,7 @@ def test_two_browsers_with_the_same_new_name_make_one_visitor_and_one_mail(
 COUNT_VISITORS = "from notify.models import Visitor; print(Visitor.objects.count())"
 
 
+@pytest.mark.slow
 @pytest.mark.service("gunicorn")
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["plain", "preload"])
 def test_gunicorn_with_several_workers_delivers_each_mail_once(

@@ -20,12 +20,7 @@ State = Relay.State
 # A probe further away than the longest pause a diagnosis asks for: the clock was set back.
 FURTHEST_PROBE_SECONDS = 2 * 86400
 TROUBLED = (State.DOWN, State.HELD)
-_STATE = Statement(
-    "notify_relay_state",
-    postgresql="SELECT state FROM notify_relay WHERE id = 1",
-    sqlite="SELECT state FROM notify_relay WHERE id = 1",
-    returns=(str,),
-)
+_STATE = Statement("notify_relay_state", postgresql="SELECT state FROM notify_relay WHERE id = 1", returns=(str,))
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from operator import attrgetter, methodcaller
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 _DONE = (1, 2)  # PGRES_COMMAND_OK, PGRES_TUPLES_OK
 _PIPELINE_SYNC = 10
@@ -34,7 +34,7 @@ _TURN_SECONDS = 1.0  # after which SQLite is asked all the same: it knows best w
 
 
 class Statement:
-    """One statement in the words of each database, with `?` for its values and no NULL among its results.
+    """One statement, with `?` for its values and no NULL among its results; `sqlite` where that has other words.
 
     On PostgreSQL it is prepared once for each connection, where that holds. It takes a third of the time that Django's
     cursor takes on PostgreSQL, and two thirds on SQLite. `settings`: PostgreSQL's, for this statement or the
@@ -46,15 +46,15 @@ class Statement:
         name: str,
         *,
         postgresql: str,
-        sqlite: str,
+        sqlite: str = "",
         settings: Mapping[str, str] | None = None,
         returns: Sequence[type] = (),
     ) -> None:
         numbers = itertools.count(1)
         # With a mark of the text: behind a pool a session may know the name from another release.
         self._name = f"{name}_{zlib.crc32(postgresql.encode()):08x}".encode()
-        self._sqlite = sqlite
-        self._only_reads = sqlite.lstrip().startswith("SELECT")
+        self._sqlite = sqlite or postgresql
+        self._only_reads = self._sqlite.lstrip().startswith("SELECT")
         self._numbered = re.sub(r"\?", lambda _: f"${next(numbers)}", postgresql).encode()
         self._for_cursors = postgresql.replace("?", "%s")
         calls = ", ".join(f"set_config('{setting}', '{value}', true)" for setting, value in (settings or {}).items())
@@ -65,20 +65,14 @@ class Statement:
 
     def execute(self, *values: Value) -> int:
         """Run it; returns the number of rows it changed. Raises Django's DatabaseError."""
-        database = connections[DEFAULT_DB_ALIAS]
-        if database.connection is None:
-            database.ensure_connection()
-        with database.wrap_database_errors:
-            driver = database.connection
-            if database.vendor == "sqlite":
-                with self._turn():
-                    return int(driver.execute(self._sqlite, values).rowcount)
-            if _speaks_libpq(driver):
-                return int(self._on_psycopg(driver, values).command_tuples or 0)
-        return int(self._on_a_cursor(database, values, lambda cursor: cursor.rowcount))
+        return int(self._ask(values, attrgetter("rowcount"), attrgetter("command_tuples")) or 0)
 
     def fetch(self, *values: Value) -> list[tuple[Any, ...]]:
         """Run it; returns its rows, without an order. SQLite has 0 and 1 for bool. Raises Django's DatabaseError."""
+        return list(self._ask(values, methodcaller("fetchall"), self._rows))
+
+    def _ask(self, values: Sequence[Value], of_cursor: Callable[[Any], Any], of_result: Callable[[Any], Any]) -> Any:
+        """What is read off the driver's cursor, or off libpq's result."""
         database = connections[DEFAULT_DB_ALIAS]
         if database.connection is None:
             database.ensure_connection()
@@ -86,12 +80,18 @@ class Statement:
             driver = database.connection
             if database.vendor == "sqlite":
                 with self._turn():
-                    return list(driver.execute(self._sqlite, values).fetchall())
+                    return of_cursor(driver.execute(self._sqlite, values))
             if _speaks_libpq(driver):
-                result = self._on_psycopg(driver, values)
-                columns, cell = list(enumerate(self._readers)), result.get_value
-                return [tuple(read(cell(row, column)) for column, read in columns) for row in range(result.ntuples)]
-        return list(self._on_a_cursor(database, values, lambda cursor: cursor.fetchall()))
+                return of_result(self._on_psycopg(driver, values))
+        with transaction.atomic(), database.cursor() as cursor:
+            if self._settings:
+                cursor.execute(self._settings)
+            cursor.execute(self._for_cursors, values)
+            return of_cursor(cursor)
+
+    def _rows(self, result: Any) -> list[tuple[Any, ...]]:
+        columns, cell = list(enumerate(self._readers)), result.get_value
+        return [tuple(read(cell(row, column)) for column, read in columns) for row in range(result.ntuples)]
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -101,13 +101,6 @@ class Statement:
         finally:
             if taken:
                 _in_turn.release()
-
-    def _on_a_cursor(self, database: BaseDatabaseWrapper, values: Sequence[Value], take: Callable[[Any], Any]) -> Any:
-        with transaction.atomic(), database.cursor() as cursor:
-            if self._settings:
-                cursor.execute(self._settings)
-            cursor.execute(self._for_cursors, values)
-            return take(cursor)
 
     def _on_psycopg(self, driver: Any, values: Sequence[Value]) -> Any:
         """The result, as libpq has it."""

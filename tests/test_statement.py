@@ -19,7 +19,7 @@ postgresql_only = pytest.mark.skipif(
 
 
 def both(text: str, **options: Any) -> Statement:
-    return Statement("test_statement", postgresql=text, sqlite=text, **options)
+    return Statement("test_statement", postgresql=text, **options)
 
 
 def setting(name: str) -> str:

@@ -107,7 +107,7 @@ def test_a_message_past_its_time_is_marked_as_expired() -> None:
 def plan_of_the_claim() -> str:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(claims._CLAIM._settings)
+            cursor.execute(claims._CLAIM._query.settings)
             cursor.execute("EXPLAIN " + claims._CLAIM._for_cursors, [20, "token", 60, 10**6])
         else:
             cursor.execute(

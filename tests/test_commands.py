@@ -1,5 +1,6 @@
 """manage.py deliver and manage.py outbox: what they print, and how they end."""
 
+import gc
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from django.core.management import call_command, execute_from_command_line
 from django.core.management.base import CommandError
 from django.db import OperationalError
 
-from notify import breaker, delivery, dispatch, operations
+from notify import breaker, delivery, dispatch, operations, spin
 from notify.models import Message, Relay
 from notify.retry import Decision, Kind
 from tests.backends import Scripted
@@ -52,6 +53,18 @@ class TestDeliver:
 
         Visitor.objects.bulk_create([Visitor(name="Ann")])
         assert run("deliver") == "sent 1, retry 0, failed 0, waiting 0\n"
+
+    @pytest.mark.parametrize(("connections", "spins"), [("1", True), ("2", False)])
+    def test_a_process_with_one_connection_spins(
+        self, connections: str, spins: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(gc, "freeze", lambda: None)
+        monkeypatch.setattr(spin, "_allowed", False)
+        run("deliver", "--connections", connections)
+        assert not spin.is_allowed()  # it was called by a process that has other things to do
+        execute_from_command_line(["manage.py", "deliver", "--skip-checks", "--connections", connections])
+        assert spin.is_allowed() is spins
+        assert capsys.readouterr().out == "sent 0, retry 0, failed 0, waiting 0\n"
 
     def test_a_relay_in_trouble_is_named(self) -> None:
         queue()

@@ -1,31 +1,21 @@
-"""Statements past Django's cursor: what they return, what is theirs alone, what a pool or a failure does to them."""
+"""Statements past Django's cursor: what they return, and what a failure does to them."""
 
 import threading
-import weakref
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
+from django.db import DatabaseError, connection, transaction
 
-from notify import statement
+from notify import libpq, statement
 from notify.models import Relay
 from notify.statement import Statement
 
 pytestmark = pytest.mark.django_db
 commits = pytest.mark.django_db(transaction=True)
-postgresql_only = pytest.mark.skipif(
-    "connection.vendor != 'postgresql'", reason="only PostgreSQL prepares, and has settings"
-)
 
 
 def both(text: str, **options: Any) -> Statement:
     return Statement("test_statement", postgresql=text, **options)
-
-
-def setting(name: str) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting(%s)", [name])
-        return str(cursor.fetchone()[0])
 
 
 def test_rows_come_as_the_types_that_were_named() -> None:
@@ -119,87 +109,15 @@ def test_without_autocommit_nothing_is_committed(autocommit: bool) -> None:
 
 
 @commits
-@postgresql_only
-@pytest.mark.parametrize("in_a_transaction", [False, True])
-def test_its_settings_hold_for_it_alone(in_a_transaction: bool) -> None:
-    asked = both("SELECT current_setting('enable_seqscan')", settings={"enable_seqscan": "off"}, returns=(str,))
-    before = setting("enable_seqscan")
-    assert asked.fetch() == [("off",)]
-    if in_a_transaction:
-        with transaction.atomic():
-            assert asked.fetch() == [("off",)]
-    assert setting("enable_seqscan") == before == "on"
-
-
-@commits
-@postgresql_only
-@pytest.mark.parametrize("own", [None, {"enable_seqscan": "off"}])
-def test_a_session_that_a_pool_swapped_costs_nothing_but_the_preparing(own: Any) -> None:
-    answer = both("SELECT ?::int", settings=own, returns=(int,))
-    assert answer.fetch(1) == [(1,)]
-    with connection.cursor() as cursor:
-        cursor.execute("DEALLOCATE ALL")
-    assert [answer.fetch(2), answer.fetch(3)] == [[(2,)], [(3,)]]
-
-
-@postgresql_only
-def test_a_name_that_somebody_else_prepared_is_not_used() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("PREPARE test_statement AS SELECT 'theirs'::text")
-    assert both("SELECT 'ours'::text", returns=(str,)).fetch() == [("ours",)]
-
-
-@commits
-@postgresql_only
-@pytest.mark.parametrize("own", [None, {"enable_seqscan": "off"}])
-def test_a_connection_that_was_cut_is_an_operational_error_and_the_next_one_works(own: Any) -> None:
-    answer = both("SELECT ?::int", settings=own, returns=(int,))
-    answer.fetch(1)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        [process] = cursor.fetchone()
-    other = connection.copy()
-    with other.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s)", [process])
-    other.close()
-    with pytest.raises(OperationalError, match=r"terminating connection|closed") as caught:
-        answer.fetch(2)
-    assert "pipeline" not in str(caught.value)
-    connection.close()
-    assert answer.fetch(3) == [(3,)]
-
-
-@commits
-@postgresql_only
-def test_a_commit_that_fails_is_told_and_leaves_the_connection_usable() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMP TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
-        cursor.execute("INSERT INTO late VALUES (1)")
-    again = both("INSERT INTO late VALUES (1) RETURNING id", settings={"enable_seqscan": "off"}, returns=(int,))
-    with pytest.raises(IntegrityError):
-        again.fetch()
-    assert Relay.current()
-
-
-@commits
-@postgresql_only
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL has settings")
 def test_another_driver_gets_it_by_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statement, "_speaks_libpq", lambda driver: False)
+    monkeypatch.setattr(libpq, "speaks", lambda driver: False)
     asked = both(
         "SELECT current_setting('enable_seqscan'), ?::int", settings={"enable_seqscan": "off"}, returns=(str, int)
     )
     assert asked.fetch(5) == [("off", 5)]
-    assert setting("enable_seqscan") == "on"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('enable_seqscan')")
+        assert cursor.fetchone() == ("on",)
     Relay.current()
     assert both("UPDATE notify_relay SET reason = ?").execute("x") == 1
-
-
-@commits
-@postgresql_only
-def test_a_closed_connection_is_forgotten() -> None:
-    answer = both("SELECT 1", returns=(int,))
-    answer.fetch()
-    assert isinstance(answer._prepared, weakref.WeakKeyDictionary)
-    assert len(answer._prepared) == 1
-    connection.close()
-    assert len(answer._prepared) == 0

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from notify import delivery, dispatch
+from notify import delivery, dispatch, spin
 from notify.digest import Sweep
 from notify.management.database import errors_explained, refuse_old_tables
 from notify.models import Message, Relay
@@ -38,6 +38,8 @@ class Command(BaseCommand):
             raise CommandError(_("--connections is a number from 1 to 256"), returncode=2)
         if getattr(self, "_called_from_command_line", False):  # not by call_command
             gc.freeze()  # what is loaded by now stays: neither the work nor the end looks through it for garbage
+            if connections == 1:
+                spin.allow()
         dispatch.stand_aside()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,101 @@
+"""Statements past psycopg's cursor: what is theirs alone, and what a pool or a failure does to them. PostgreSQL's."""
+
+import weakref
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection, transaction
+
+from notify import spin
+from notify.models import Relay
+from notify.statement import Statement
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif("connection.vendor != 'postgresql'", reason="DATABASE_URL is not PostgreSQL's"),
+]
+commits = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=[False, True], ids=["asleep", "spinning"], autouse=True)
+def spins(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spin, "_allowed", request.param)
+
+
+def statement(text: str, **options: Any) -> Statement:
+    return Statement("test_statement", postgresql=text, **options)
+
+
+def setting(name: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s)", [name])
+        return str(cursor.fetchone()[0])
+
+
+@commits
+@pytest.mark.parametrize("in_a_transaction", [False, True])
+def test_its_settings_hold_for_it_alone(in_a_transaction: bool) -> None:
+    asked = statement("SELECT current_setting('enable_seqscan')", settings={"enable_seqscan": "off"}, returns=(str,))
+    before = setting("enable_seqscan")
+    assert asked.fetch() == [("off",)]
+    if in_a_transaction:
+        with transaction.atomic():
+            assert asked.fetch() == [("off",)]
+    assert setting("enable_seqscan") == before == "on"
+
+
+@commits
+@pytest.mark.parametrize("own", [None, {"enable_seqscan": "off"}])
+def test_a_session_that_a_pool_swapped_costs_nothing_but_the_preparing(own: Any) -> None:
+    answer = statement("SELECT ?::int", settings=own, returns=(int,))
+    assert answer.fetch(1) == [(1,)]
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    assert [answer.fetch(2), answer.fetch(3)] == [[(2,)], [(3,)]]
+
+
+def test_a_name_that_somebody_else_prepared_is_not_used() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PREPARE test_statement AS SELECT 'theirs'::text")
+    assert statement("SELECT 'ours'::text", returns=(str,)).fetch() == [("ours",)]
+
+
+@commits
+@pytest.mark.parametrize("own", [None, {"enable_seqscan": "off"}])
+def test_a_connection_that_was_cut_is_an_operational_error_and_the_next_one_works(own: Any) -> None:
+    answer = statement("SELECT ?::int", settings=own, returns=(int,))
+    answer.fetch(1)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        [process] = cursor.fetchone()
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [process])
+    other.close()
+    with pytest.raises(OperationalError, match=r"terminating connection|closed") as caught:
+        answer.fetch(2)
+    assert "pipeline" not in str(caught.value)
+    connection.close()
+    assert answer.fetch(3) == [(3,)]
+
+
+@commits
+@pytest.mark.parametrize("own", [None, {"enable_seqscan": "off"}])
+def test_a_commit_that_fails_is_told_and_leaves_the_connection_usable(own: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        cursor.execute("INSERT INTO late VALUES (1)")
+    again = statement("INSERT INTO late VALUES (1) RETURNING id", settings=own, returns=(int,))
+    with pytest.raises(IntegrityError):
+        again.fetch()
+    assert Relay.current()
+
+
+@commits
+def test_a_closed_connection_is_forgotten() -> None:
+    answer = statement("SELECT 1", returns=(int,))
+    answer.fetch()
+    assert isinstance(answer._query._prepared, weakref.WeakKeyDictionary)
+    assert len(answer._query._prepared) == 1
+    connection.close()
+    assert len(answer._query._prepared) == 0

@@ -1,0 +1,95 @@
+"""Spinning: when it is done, and when it is given up."""
+
+import select
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from notify import spin
+from notify.spin import Spin
+
+Ends = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def polls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What each look at the socket saw: 0 for nothing."""
+    seen: list[int] = []
+
+    class Poller:
+        def __init__(self) -> None:
+            self._poller = poll()
+
+        def register(self, file: int, events: int) -> None:
+            self._poller.register(file, events)
+
+        def poll(self, timeout: int) -> list[tuple[int, int]]:
+            assert timeout == 0
+            found = self._poller.poll(timeout)
+            seen.append(len(found))
+            return found
+
+    poll = select.poll
+    monkeypatch.setattr(spin.select, "poll", Poller)
+    return seen
+
+
+@pytest.fixture
+def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spin, "_allowed", False)  # and back again
+    spin.allow()
+
+
+def test_nothing_spins_unless_it_is_allowed(ends: Ends, polls: list[int]) -> None:
+    assert not spin.is_allowed()
+    Spin().wait(ends[0].fileno())
+    assert polls == []
+
+
+@pytest.mark.usefixtures("allowed")
+def test_it_ends_with_the_answer(ends: Ends, polls: list[int]) -> None:
+    waits = Spin()
+    for _ in range(3):
+        ends[1].send(b"x")
+        waits.wait(ends[0].fileno())
+        ends[0].recv(1)
+    assert polls == [1, 1, 1]
+
+
+@pytest.mark.usefixtures("allowed")
+def test_it_ends_when_the_other_side_hangs_up(ends: Ends, polls: list[int]) -> None:
+    ends[1].close()
+    Spin().wait(ends[0].fileno())
+    assert polls == [1]
+
+
+@pytest.mark.usefixtures("allowed")
+def test_it_looks_again_and_again_and_then_gives_up_for_a_while(ends: Ends, polls: list[int]) -> None:
+    waits = Spin()
+    waits.wait(ends[0].fileno())
+    assert set(polls) == {0}
+    assert len(polls) > 1
+    polls.clear()
+    for _ in range(spin.WAITS_ASLEEP):
+        waits.wait(ends[0].fileno())
+    assert polls == []
+    ends[1].send(b"x")
+    waits.wait(ends[0].fileno())
+    assert polls == [1]
+
+
+@pytest.mark.usefixtures("allowed")
+def test_waits_of_one_kind_say_nothing_of_another(ends: Ends, polls: list[int]) -> None:
+    Spin().wait(ends[0].fileno())
+    ends[1].send(b"x")
+    polls.clear()
+    Spin().wait(ends[0].fileno())
+    assert polls == [1]

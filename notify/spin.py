@@ -8,7 +8,7 @@ import select
 import time
 
 SECONDS = 0.0005  # the longest spin
-WAITS_ASLEEP = 100  # after a spin in vain: what is far away costs a two-hundredth of a millisecond
+MOST_WAITS_ASLEEP = 1024  # between two spins that are in vain: what is far away costs half a microsecond
 
 _allowed = False
 
@@ -24,10 +24,10 @@ def is_allowed() -> bool:
 
 
 class Spin:
-    """Waits of one kind, which last about as long as each other. After one that was too long come some without it."""
+    """Waits of one kind, which last about as long as each other. The more spins are in vain, the fewer there are."""
 
     def __init__(self) -> None:
-        self._waits_asleep = 0
+        self._waits_asleep = self._in_vain = 0
 
     def wait(self, socket: int) -> None:
         """Return when there is something to read, or when whoever waits for it had better sleep."""
@@ -41,5 +41,7 @@ class Spin:
         end = time.monotonic() + SECONDS
         while not poller.poll(0):
             if time.monotonic() > end:
-                self._waits_asleep = WAITS_ASLEEP
+                self._in_vain += 1
+                self._waits_asleep = min(4**self._in_vain, MOST_WAITS_ASLEEP)
                 return
+        self._in_vain = 0

@@ -72,18 +72,38 @@ def test_it_ends_when_the_other_side_hangs_up(ends: Ends, polls: list[int]) -> N
 
 
 @pytest.mark.usefixtures("allowed")
-def test_it_looks_again_and_again_and_then_gives_up_for_a_while(ends: Ends, polls: list[int]) -> None:
-    waits = Spin()
-    waits.wait(ends[0].fileno())
+def test_it_looks_again_and_again_and_then_gives_up(ends: Ends, polls: list[int]) -> None:
+    Spin().wait(ends[0].fileno())
     assert set(polls) == {0}
     assert len(polls) > 1
+
+
+def waits_asleep(waits: Spin, ends: Ends, polls: list[int]) -> int:
+    """How many waits pass until there is a spin."""
     polls.clear()
-    for _ in range(spin.WAITS_ASLEEP):
+    number = 0
+    while not polls:
         waits.wait(ends[0].fileno())
-    assert polls == []
+        number += 1
+    return number - 1
+
+
+@pytest.mark.usefixtures("allowed")
+def test_the_more_spins_are_in_vain_the_fewer_there_are(ends: Ends, polls: list[int]) -> None:
+    waits = Spin()
+    assert [waits_asleep(waits, ends, polls) for _ in range(8)] == [0, 4, 16, 64, 256, 1024, 1024, 1024]
+
+
+@pytest.mark.usefixtures("allowed")
+def test_one_that_finds_something_makes_good_for_those_in_vain(ends: Ends, polls: list[int]) -> None:
+    waits = Spin()
+    for _ in range(3):
+        waits_asleep(waits, ends, polls)
     ends[1].send(b"x")
-    waits.wait(ends[0].fileno())
-    assert polls == [1]
+    assert waits_asleep(waits, ends, polls) == 64
+    assert waits_asleep(waits, ends, polls) == 0
+    ends[0].recv(1)
+    assert [waits_asleep(waits, ends, polls) for _ in range(2)] == [0, 4]
 
 
 @pytest.mark.usefixtures("allowed")

@@ -54,10 +54,16 @@ def test_a_session_that_a_pool_swapped_costs_nothing_but_the_preparing(own: Any)
     assert [answer.fetch(2), answer.fetch(3)] == [[(2,)], [(3,)]]
 
 
+@commits
 def test_a_name_that_somebody_else_prepared_is_not_used() -> None:
+    ours = statement("SELECT 'ours'::text", returns=(str,))
+    name = ours._query._name.decode()
     with connection.cursor() as cursor:
-        cursor.execute("PREPARE test_statement AS SELECT 'theirs'::text")
-    assert statement("SELECT 'ours'::text", returns=(str,)).fetch() == [("ours",)]
+        cursor.execute(f"PREPARE {name} AS SELECT 'theirs'::text")
+        try:
+            assert ours.fetch() == [("ours",)]
+        finally:
+            cursor.execute(f"DEALLOCATE {name}")
 
 
 @commits

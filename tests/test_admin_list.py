@@ -161,8 +161,8 @@ def test_what_an_index_finds_is_found_wherever_it_is(
 
 
 INDEXED = {
-    "?state=failed": "message_failed",
-    "?state=cancelled": "message_cancelled",
+    "?state=failed": "message_unsent",
+    "?state=cancelled": "message_unsent",
     "?state=queued": "message_unfinished",
     "?diagnosis=refused": "message_cause",
 }

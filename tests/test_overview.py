@@ -268,7 +268,7 @@ def test_neither_what_waits_nor_what_failed_is_looked_for_in_the_history() -> No
             cursor.execute("ANALYZE notify_message")
     for index, rows in {
         "message_unfinished": Message.objects.due().order_by("due_at"),
-        "message_failed": Message.objects.filter(state=Message.State.FAILED).values("pk"),
+        "message_unsent": Message.objects.filter(state=Message.State.FAILED).values("pk"),
     }.items():
         plan = rows.explain()
         assert index in plan

@@ -111,7 +111,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='stored')),
                 ('due_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='due')),
                 ('expires_at', models.DateTimeField(verbose_name='given up after')),
-                ('attempts', models.PositiveIntegerField(default=0, verbose_name='attempts')),
+                ('attempts', models.IntegerField(default=0, verbose_name='attempts')),
                 ('claim', models.CharField(blank=True, max_length=50, verbose_name='claim')),
                 ('sent_at', models.DateTimeField(blank=True, null=True, verbose_name='sent')),
                 ('reply', models.TextField(blank=True, verbose_name='last reply')),
@@ -124,7 +124,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'messages',
                 'ordering': ['-id'],
                 'permissions': [('operate_outbox', 'Can operate the outbox')],
-                'indexes': [models.Index(condition=models.Q(('state__in', ['queued', 'sending'])), fields=['due_at', 'id'], name='message_unfinished'), models.Index(fields=['message_id'], name='message_by_message_id'), models.Index(condition=models.Q(('state', 'failed')), fields=['id'], name='message_failed'), models.Index(condition=models.Q(('state', 'cancelled')), fields=['id'], name='message_cancelled'), models.Index(condition=models.Q(('diagnosis__gt', '')), fields=['diagnosis', 'id'], name='message_cause')],
+                'indexes': [models.Index(condition=models.Q(('state__in', ['queued', 'sending'])), fields=['due_at', 'id'], name='message_unfinished'), models.Index(fields=['message_id'], name='message_by_message_id'), models.Index(condition=models.Q(('state', 'failed'), ('state', 'cancelled'), _connector='OR'), fields=['state', 'id'], name='message_unsent'), models.Index(condition=models.Q(('diagnosis__gt', '')), fields=['diagnosis', 'id'], name='message_cause')],
             },
         ),
         migrations.CreateModel(

@@ -196,7 +196,7 @@ AFTER_A_FAILURE = [("event", 0, 0), ("event", 0, 0), ("break", 0, 0), ("sweep", 
 TOLD_TWICE = [("event", 0, 0), ("again", 0, 0), ("event", 0, 0)]
 
 
-@profile(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@profile(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(burst=st.integers(1, 3), interval=st.sampled_from([0, 20, 20, 20, 60]), steps=STEPS)
 @example(burst=1, interval=20, steps=AFTER_A_DIGEST)
 @example(burst=1, interval=20, steps=AFTER_A_FAILURE)

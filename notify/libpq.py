@@ -103,8 +103,8 @@ class Query:
     def _next_result(self, libpq: Any) -> Any:
         """None at the end of a statement's. Waited for at the socket, not within libpq: other threads may go on."""
         while libpq.is_busy():
-            self._spin.wait(libpq.socket)
-            _wait(libpq, select.POLLIN)
+            if not self._spin.wait(libpq.socket):
+                _wait(libpq, select.POLLIN)
             libpq.consume_input()
         return libpq.get_result()
 

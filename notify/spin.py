@@ -29,13 +29,13 @@ class Spin:
     def __init__(self) -> None:
         self._waits_asleep = self._in_vain = 0
 
-    def wait(self, socket: int) -> None:
-        """Return when there is something to read, or when whoever waits for it had better sleep."""
+    def wait(self, socket: int) -> bool:
+        """True as soon as there is something to read; False when whoever waits for it had better sleep."""
         if not _allowed:
-            return
+            return False
         if self._waits_asleep:
             self._waits_asleep -= 1
-            return
+            return False
         poller = select.poll()
         poller.register(socket, select.POLLIN)
         end = time.monotonic() + SECONDS
@@ -43,5 +43,6 @@ class Spin:
             if time.monotonic() > end:
                 self._in_vain += 1
                 self._waits_asleep = min(4**self._in_vain, MOST_WAITS_ASLEEP)
-                return
+                return False
         self._in_vain = 0
+        return True

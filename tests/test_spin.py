@@ -50,7 +50,8 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_spins_unless_it_is_allowed(ends: Ends, polls: list[int]) -> None:
     assert not spin.is_allowed()
-    Spin().wait(ends[0].fileno())
+    ends[1].send(b"x")
+    assert not Spin().wait(ends[0].fileno())
     assert polls == []
 
 
@@ -59,7 +60,7 @@ def test_it_ends_with_the_answer(ends: Ends, polls: list[int]) -> None:
     waits = Spin()
     for _ in range(3):
         ends[1].send(b"x")
-        waits.wait(ends[0].fileno())
+        assert waits.wait(ends[0].fileno())
         ends[0].recv(1)
     assert polls == [1, 1, 1]
 
@@ -67,13 +68,13 @@ def test_it_ends_with_the_answer(ends: Ends, polls: list[int]) -> None:
 @pytest.mark.usefixtures("allowed")
 def test_it_ends_when_the_other_side_hangs_up(ends: Ends, polls: list[int]) -> None:
     ends[1].close()
-    Spin().wait(ends[0].fileno())
+    assert Spin().wait(ends[0].fileno())
     assert polls == [1]
 
 
 @pytest.mark.usefixtures("allowed")
 def test_it_looks_again_and_again_and_then_gives_up(ends: Ends, polls: list[int]) -> None:
-    Spin().wait(ends[0].fileno())
+    assert not Spin().wait(ends[0].fileno())
     assert set(polls) == {0}
     assert len(polls) > 1
 

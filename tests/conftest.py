@@ -27,8 +27,8 @@ SLOW_FOLDERS = ("e2e", "services", "faults", "mails", "names")
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Much of the suite waits for processes and timeouts: four workers at least, however few the cores."""
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(4, os.cpu_count() or 1)
+    """Much of the suite waits for processes and timeouts: three workers at least, however few the cores."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(3, os.cpu_count() or 1)
 
 
 # Before -m is applied.

@@ -134,7 +134,7 @@ def test_tls_on_a_port_that_begins_in_clear_is_named(make_backend: Make) -> None
 
 def test_clear_on_a_port_that_begins_in_tls_is_named(make_backend: Make, server_tls: Tls) -> None:
     with secured("use_ssl", server_tls("localhost")) as relay:
-        backend = make_backend(relay.port, timeout=2)
+        backend = make_backend(relay.port, timeout=1)
         with pytest.raises(OSError) as caught:  # noqa: PT011
             backend.open()
     found = diagnose(from_exception(caught.value))
@@ -144,6 +144,6 @@ def test_clear_on_a_port_that_begins_in_tls_is_named(make_backend: Make, server_
 
 def test_a_handshake_without_end_is_ended(make_backend: Make) -> None:
     with Scripted({"greeting": HANG}) as relay:
-        error, id = problem(make_backend, relay, use_ssl=True, timeout=2)
+        error, id = problem(make_backend, relay, use_ssl=True, timeout=1)
     assert isinstance(error, TimeoutError)
     assert id == "silent"

@@ -18,9 +18,20 @@ class Sink:
 
     def __init__(self, log: Path) -> None:
         self._log = log
+        self._counted = self._bytes_read = 0
 
     def taken(self) -> list[tuple[str, ...]]:
         return [tuple(line.split("\t")) for line in self._log.read_text().splitlines()] if self._log.exists() else []
+
+    def count(self) -> int:
+        """How many mails it took; looks only at what is new, so that one may ask often."""
+        if self._log.exists():
+            with self._log.open("rb") as log:
+                log.seek(self._bytes_read)
+                new = log.read()
+            self._bytes_read += len(new)
+            self._counted += new.count(b"\n")
+        return self._counted
 
     def __enter__(self) -> "Sink":
         self._process = subprocess.Popen(

@@ -13,6 +13,7 @@ from tests.faults.outbox import Outbox
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("KILLS", "200"))
+WAITING = 1000
 CONNECTIONS = (1, 1, 2, 2)  # of each worker; one alone waits otherwise than several
 
 
@@ -21,13 +22,14 @@ def test_kills_lose_nothing_and_double_at_most_one_mail_per_connection(outbox: O
     chance = random.Random(seed)
     kills, queued = 0, 0
     while kills < KILLS // 2:  # half on each database
-        # As many as keep all of them busy until they die.
-        outbox.queue(400, prefix=f"round{kills}.")
-        queued += 400
+        # As many as keep all of them busy until they die, and no more in a thousandth round than in the first.
+        missing = max(WAITING - (queued - sink.count()), 0)
+        outbox.queue(missing, prefix=f"round{kills}.")
+        queued += missing
         workers = [outbox.start("--watch", "--connections", str(number), MAIL_PORT=sink.port) for number in CONNECTIONS]
-        before = len(sink.taken())
+        before = sink.count()
         deadline = time.monotonic() + 20
-        while len(sink.taken()) == before and time.monotonic() < deadline:
+        while sink.count() == before and time.monotonic() < deadline:
             time.sleep(0.01)
         for worker in workers:
             time.sleep(chance.uniform(0, 0.06))

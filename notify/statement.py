@@ -67,8 +67,8 @@ class Statement:
             if libpq.speaks(driver):
                 return of_result(self._query.ask(driver, values))
         with transaction.atomic(), database.cursor() as cursor:
-            if self._query.settings:
-                cursor.execute(self._query.settings)
+            if self._query.settings_sql:
+                cursor.execute(self._query.settings_sql)
             cursor.execute(self._for_cursors, values)
             return of_cursor(cursor)
 

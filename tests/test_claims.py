@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from notify import claims
@@ -104,10 +104,28 @@ def test_a_message_past_its_time_is_marked_as_expired() -> None:
     assert claims.claim(1)[0].expired
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite's settles are relaxed by delivery")
+def test_a_settle_waits_for_no_disk_and_whatever_comes_after_it_does() -> None:
+    def durability() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('synchronous_commit')")
+            return str(cursor.fetchone()[0])
+
+    queue(2)
+    one, two = claims.claim(2)
+    assert claims.mark_sent(one, reply="250 Ok")
+    assert durability() == "on"
+    with transaction.atomic():
+        assert claims.mark_sent(two, reply="250 Ok")
+        assert durability() == "off"  # to be seen only within a transaction, which delivery never has open
+    assert durability() == "on"
+
+
 def plan_of_the_claim() -> str:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(claims._CLAIM._query.settings)
+            cursor.execute(claims._CLAIM._query.settings_sql)
             cursor.execute("EXPLAIN " + claims._CLAIM._for_cursors, [20, "token", 60, 10**6])
         else:
             cursor.execute(

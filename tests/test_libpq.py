@@ -1,12 +1,13 @@
 """Statements past psycopg's cursor: what is theirs alone, and what a pool or a failure does to them. PostgreSQL's."""
 
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from notify import spin
+from notify import libpq, spin
 from notify.models import Relay
 from notify.statement import Statement
 
@@ -105,3 +106,59 @@ def test_a_closed_connection_is_forgotten() -> None:
     assert len(answer._query._prepared) == 1
     connection.close()
     assert len(answer._query._prepared) == 0
+
+
+@commits
+def test_it_spins_where_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    spun: list[int] = []
+    monkeypatch.setattr(spin.Spin, "wait", lambda self, fd: bool(spun.append(fd)))
+    assert statement("SELECT 1", returns=(int,)).fetch() == [(1,)]
+    assert bool(spun) is spin.is_allowed()
+
+
+@commits
+@pytest.mark.parametrize("own", [None, {"enable_seqscan": "off"}])
+def test_an_answer_may_take_longer_than_any_spin(own: Any) -> None:
+    assert statement("SELECT ?::int FROM pg_sleep(0.02)", settings=own, returns=(int,)).fetch(1) == [(1,)]
+
+
+@commits
+def test_who_is_interrupted_leaves_no_connection_with_an_answer_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(pgconn: Any, event: int) -> None:
+        raise KeyboardInterrupt
+
+    slow = statement("SELECT ?::int FROM pg_sleep(0.02)", settings={"enable_seqscan": "off"}, returns=(int,))
+    with monkeypatch.context() as patch:
+        patch.setattr(libpq, "_wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            slow.fetch(1)
+    assert connection.connection.closed
+    connection.close()
+    assert slow.fetch(2) == [(2,)]
+
+
+class Lost:
+    """A connection that libpq gives up by itself: after the error there is nothing more, not even a Sync."""
+
+    status = 1  # CONNECTION_BAD
+    error = SimpleNamespace(status=7)  # PGRES_FATAL_ERROR
+
+    def __init__(self, *results: Any) -> None:
+        self._results = [*results]
+
+    def get_result(self) -> Any:
+        return self._results.pop(0) if self._results else None
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *values: 0
+
+
+@pytest.mark.parametrize("own", [{}, {"enable_seqscan": "off"}])
+def test_a_connection_that_libpq_gives_up_by_itself_is_not_waited_for(
+    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spin, "_allowed", True)  # else one call of libpq's does it all
+    query = libpq.Query("test_lost", "SELECT 1", own)
+    assert query._run(Lost(Lost.error), [], is_prepared=True) is Lost.error
+    with pytest.raises(connection.Database.OperationalError, match="lost"):  # type: ignore[attr-defined]
+        query._run(Lost(), [], is_prepared=True)

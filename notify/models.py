@@ -180,7 +180,8 @@ class Message(models.Model):
             # Read by the admin. Not db_index: on PostgreSQL that is two indexes, and a claim and a settle write each.
             models.Index(name="message_by_message_id", fields=["message_id"]),
             # Read by the desk, which counts those that failed, and by the admin's list. What is sent at the first try,
-            # nearly every message, enters neither; but a settle takes the longer the more indexes have a condition.
+            # nearly every message, enters neither this nor the next. Together, as the conditions of indexes are what
+            # PostgreSQL prepares anew for every settle.
             models.Index(
                 name="message_unsent",
                 fields=["state", "id"],

@@ -4,19 +4,23 @@ A relay and a database on the same machine answer within a fifth of a millisecon
 late and with cold caches, above all on a virtual machine, and has lost more than the answer took.
 """
 
+import os
 import select
 import time
 
 SECONDS = 0.0005  # the longest spin
-MOST_WAITS_ASLEEP = 1024  # between two spins that are in vain: what is far away costs half a microsecond
+LONGEST_PAUSE = 1024  # waits between two spins that are in vain: what is far away costs half a microsecond
 
 _allowed = False
 
 
 def allow() -> None:
-    """This process may spin from now on. Where other threads have work, it would take the processor from them."""
+    """This process may spin from now on, if there is another processor for those it waits for.
+
+    Where other threads have work, it would take the processor from them.
+    """
     global _allowed
-    _allowed = True
+    _allowed = (os.cpu_count() or 1) > 1
 
 
 def is_allowed() -> bool:
@@ -24,12 +28,12 @@ def is_allowed() -> bool:
 
 
 class Spin:
-    """Waits of one kind, which last about as long as each other. The more spins are in vain, the fewer there are."""
+    """Waits of a kind. Spins in vain make the pauses between them longer, those that see an answer shorter."""
 
     def __init__(self) -> None:
-        self._waits_asleep = self._in_vain = 0
+        self._pause = self._waits_asleep = 0
 
-    def wait(self, socket: int) -> bool:
+    def wait(self, fd: int) -> bool:
         """True as soon as there is something to read; False when whoever waits for it had better sleep."""
         if not _allowed:
             return False
@@ -37,12 +41,11 @@ class Spin:
             self._waits_asleep -= 1
             return False
         poller = select.poll()
-        poller.register(socket, select.POLLIN)
+        poller.register(fd, select.POLLIN)
         end = time.monotonic() + SECONDS
         while not poller.poll(0):
             if time.monotonic() > end:
-                self._in_vain += 1
-                self._waits_asleep = min(4**self._in_vain, MOST_WAITS_ASLEEP)
+                self._waits_asleep = self._pause = min(max(4 * self._pause, 4), LONGEST_PAUSE)
                 return False
-        self._in_vain = 0
+        self._pause //= 2
         return True

@@ -60,6 +60,7 @@ class TestDeliver:
     ) -> None:
         monkeypatch.setattr(gc, "freeze", lambda: None)
         monkeypatch.setattr(spin, "_allowed", False)
+        monkeypatch.setattr(os, "cpu_count", lambda: 2)
         run("deliver", "--connections", connections)
         assert not spin.is_allowed()  # it was called by a process that has other things to do
         execute_from_command_line(["manage.py", "deliver", "--skip-checks", "--connections", connections])

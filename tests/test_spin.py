@@ -45,6 +45,7 @@ def polls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spin, "_allowed", False)  # and back again
+    monkeypatch.setattr(spin.os, "cpu_count", lambda: 2)
     spin.allow()
 
 
@@ -73,7 +74,10 @@ def test_it_ends_when_the_other_side_hangs_up(ends: Ends, polls: list[int]) -> N
 
 
 @pytest.mark.usefixtures("allowed")
-def test_it_looks_again_and_again_and_then_gives_up(ends: Ends, polls: list[int]) -> None:
+def test_it_looks_again_and_again_and_then_gives_up(
+    ends: Ends, polls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spin, "SECONDS", 0.1)
     assert not Spin().wait(ends[0].fileno())
     assert set(polls) == {0}
     assert len(polls) > 1
@@ -96,15 +100,33 @@ def test_the_more_spins_are_in_vain_the_fewer_there_are(ends: Ends, polls: list[
 
 
 @pytest.mark.usefixtures("allowed")
-def test_one_that_finds_something_makes_good_for_those_in_vain(ends: Ends, polls: list[int]) -> None:
+def test_one_that_sees_an_answer_halves_the_pause(ends: Ends, polls: list[int]) -> None:
     waits = Spin()
     for _ in range(3):
         waits_asleep(waits, ends, polls)
     ends[1].send(b"x")
-    assert waits_asleep(waits, ends, polls) == 64
-    assert waits_asleep(waits, ends, polls) == 0
+    assert [waits_asleep(waits, ends, polls) for _ in range(3)] == [64, 0, 0]
     ends[0].recv(1)
-    assert [waits_asleep(waits, ends, polls) for _ in range(2)] == [0, 4]
+    assert [waits_asleep(waits, ends, polls) for _ in range(2)] == [0, 32]
+
+
+@pytest.mark.usefixtures("allowed")
+def test_where_every_second_one_is_in_vain_they_become_rare(ends: Ends, polls: list[int]) -> None:
+    waits = Spin()
+    for _ in range(10):
+        waits_asleep(waits, ends, polls)
+        ends[1].send(b"x")
+        waits_asleep(waits, ends, polls)
+        ends[0].recv(1)
+    assert waits_asleep(waits, ends, polls) == 0
+    assert waits_asleep(waits, ends, polls) == spin.LONGEST_PAUSE
+
+
+def test_nothing_spins_where_there_is_one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spin, "_allowed", False)
+    monkeypatch.setattr(spin.os, "cpu_count", lambda: 1)
+    spin.allow()
+    assert not spin.is_allowed()
 
 
 @pytest.mark.usefixtures("allowed")

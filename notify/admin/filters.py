@@ -34,7 +34,7 @@ class StateFilter(admin.SimpleListFilter):
 
     def walks(self) -> bool:
         if self.value() in (Message.State.FAILED, Message.State.CANCELLED):
-            return False  # each has an index of its own
+            return False  # an index leads to each
         if self.value() in (Message.State.QUEUED, Message.State.SENDING):
             return Message.objects.unfinished().order_by()[FEW : FEW + 1].exists()
         return bool(self.value())

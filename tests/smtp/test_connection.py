@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from notify import spin
 from notify.smtp import dial
 from notify.smtp.failure import from_exception
 from tests.smtp.conftest import Make
@@ -88,6 +89,17 @@ def test_each_failure_says_its_phase_and_the_reply(
     assert (facts.phase, facts.code) == (phase, code)
     assert facts.unheard == (phase == "end" and code is None)
     assert time.monotonic() - started < 15
+
+
+def test_every_answer_is_waited_for_by_spinning_where_that_is_allowed(
+    make_backend: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spun: list[int] = []
+    monkeypatch.setattr(spin.Spin, "wait", lambda self, fd: bool(spun.append(fd)))
+    with Scripted(extensions=()) as relay:
+        assert make_backend(relay.port).send_messages([Mail()]) == 1
+    assert len(spun) >= len(["greeting", "EHLO", "MAIL", "RCPT", "DATA", "end", "QUIT"])
+    assert len(set(spun)) == 1
 
 
 @BOTH_WAYS

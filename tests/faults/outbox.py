@@ -70,6 +70,11 @@ class Outbox:
         rows = self.sql(f"SELECT {columns} FROM notify_message ORDER BY id")
         return [row[0] for row in rows] if "," not in columns else rows
 
+    def unfinished(self) -> int:
+        """How many wait, or are in a worker's hands."""
+        [[number]] = self.sql("SELECT count(*) FROM notify_message WHERE state IN ('queued', 'sending')")
+        return int(number)
+
     def attempts(self, columns: str) -> list[tuple[Any, ...]]:
         return self.sql(f"SELECT {columns} FROM notify_attempt ORDER BY id")
 

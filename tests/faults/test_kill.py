@@ -23,7 +23,7 @@ def test_kills_lose_nothing_and_double_at_most_one_mail_per_connection(outbox: O
     kills, queued = 0, 0
     while kills < KILLS // 2:  # half on each database
         # As many as keep all of them busy until they die, and no more in a thousandth round than in the first.
-        missing = max(WAITING - (queued - sink.count()), 0)
+        missing = max(WAITING - outbox.unfinished(), 0)
         outbox.queue(missing, prefix=f"round{kills}.")
         queued += missing
         workers = [outbox.start("--watch", "--connections", str(number), MAIL_PORT=sink.port) for number in CONNECTIONS]

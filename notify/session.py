@@ -9,6 +9,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from notify import transport
 from notify.claims import Claimed
 from notify.smtp import failure
+from notify.smtp.dial import own_name
 from notify.stored import StoredMessage
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Session:
         self._used_at = 0.0
         self._secrets = transport.secrets()
         self._relay = transport.fingerprint()
+        if not transport.options().get("local_hostname"):
+            own_name()  # now, as nothing is claimed yet
         self._following: StoredMessage | None = None  # whose envelope went along with the body before it
 
     def send(self, message: Claimed, *, following: Claimed | None = None) -> str:

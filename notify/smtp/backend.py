@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend as DjangoEmailBackend
-from django.core.mail.utils import DNS_NAME
 from django.utils.functional import cached_property
 
 from notify.smtp.connection import Connection, Refusals
-from notify.smtp.dial import Deadline
+from notify.smtp.dial import Deadline, bounded, own_name
 from notify.smtp.envelope import Envelope, address
 from notify.smtp.secret import Secret
 from notify.smtp.wire import Observer
@@ -59,7 +58,7 @@ class EmailBackend(DjangoEmailBackend):
         """Django's trusts nobody where a client certificate is to be shown; this one whom the machine trusts."""
         context = ssl.create_default_context()
         if self.ssl_certfile or self.ssl_keyfile:
-            context.load_cert_chain(self.ssl_certfile or "", self.ssl_keyfile)
+            context.load_cert_chain(self.ssl_certfile or "", self.ssl_keyfile, password=_no_password)
         return context
 
     def open(self) -> bool | None:
@@ -67,11 +66,13 @@ class EmailBackend(DjangoEmailBackend):
         if self.connection:
             return False
         connection = Connection(
-            local_hostname=self.local_hostname or str(DNS_NAME), timeout=self.timeout, observer=self.observer
+            local_hostname=self.local_hostname or own_name(), timeout=self.timeout, observer=self.observer
         )
         try:
             with connection.phase("config"):
-                tls = self.ssl_context if self.use_tls or self.use_ssl else None
+                # Certificates are files, and files may be far away.
+                secured = self.use_tls or self.use_ssl
+                tls = bounded(connection.deadline, lambda: self.ssl_context) if secured else None
             connection.connect_to(self.host, self.port, proxy=self.proxy, tls=tls if self.use_ssl else None)
             if tls and not self.use_ssl:
                 connection.secure(tls)
@@ -134,6 +135,11 @@ class EmailBackend(DjangoEmailBackend):
                 raise
             return False
         return True
+
+
+def _no_password() -> str:
+    """Called for an encrypted key; without it OpenSSL would ask at the terminal, and wait."""
+    raise ValueError("the key of the client certificate is encrypted, and nobody is here to type its password")
 
 
 def _pack(message: EmailMessage) -> _Packed:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import smtplib
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -16,6 +17,7 @@ from notify.smtp.seven_bit import seven_bit
 Refusals = dict[str, tuple[int, bytes]]
 # Commands in one packet: their answers must fit into the buffers on the way, or both sides wait (RFC 2920 3.1).
 PIPELINE_LIMIT = 100
+_EXTENSION = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9-]*)(?![^\s=])[\s=]*(.*)")
 # What a server says, nearly always, to an envelope in one packet: yes to MAIL and to every RCPT, and "go on" to DATA.
 _ALL_TAKEN = re.compile(rb"(?:2\d\d [^\n]*\n)+3\d\d [^\n]*\n")
 
@@ -28,7 +30,8 @@ class Connection(Login):
 
     def connect_to(self, host: str, port: int, *, proxy: str = "", tls: ssl.SSLContext | None = None) -> None:
         """Connect, with TLS from the first byte where a context is given, and hear the greeting."""
-        self._host = host  # the name that certificates are checked against, also in STARTTLS
+        # The name that certificates are checked against: without the dot of a fully qualified one (RFC 6066 3).
+        self._host = host.removesuffix(".")
         if proxy:
             with self.phase("proxy") as say:
                 self.sock = dial.connect_through(proxy, host, port, self.deadline)
@@ -42,15 +45,19 @@ class Connection(Login):
                 say("{}:{}".format(*self.sock.getpeername()[:2]))
         if tls:
             with self.phase("tls") as say:
-                self._arm()
-                self.sock = tls.wrap_socket(self.sock, server_hostname=host)
-                self._armed = None
+                self._begin_tls(tls)
                 say(describe_tls(self.sock))
         with self.phase("greeting") as say:
             code, text = self.getreply()
             if code != 220:
                 raise smtplib.SMTPConnectError(code, text)
             say(f"{code} {decode(text)}")
+
+    def ehlo(self, name: str = "") -> tuple[int, bytes]:
+        code, text = super().ehlo(name)
+        if self.esmtp_features:
+            self.esmtp_features = extensions(text)
+        return code, text
 
     def introduce(self) -> None:
         """EHLO, or HELO where that is not understood; once. Raises SMTPHeloError."""
@@ -68,12 +75,26 @@ class Connection(Login):
         """STARTTLS, the certificate verified. Raises SMTPNotSupportedError where it is not offered: no downgrade."""
         self.introduce()
         with self.phase("tls") as say:
-            self.starttls(context=context)
+            if "starttls" not in self.esmtp_features:
+                raise smtplib.SMTPNotSupportedError("STARTTLS extension not supported by server.")
+            code, text = self.docmd("STARTTLS")
+            if code != 220:
+                raise smtplib.SMTPResponseException(code, text)
             if self._buffer:
                 # Bytes from before TLS are not the server's word (CVE-2011-0411).
                 raise smtplib.SMTPServerDisconnected("the server spoke on before TLS began")
+            self._begin_tls(context)
+            # Nothing that was heard before TLS counts (RFC 3207 4.2).
+            self.ehlo_resp = self.helo_resp = None
+            self.esmtp_features = {}
             say(describe_tls(self.sock))
         self.introduce()
+
+    def _begin_tls(self, context: ssl.SSLContext) -> None:
+        """The handshake, within what is left of the deadline."""
+        self._arm()
+        self.sock = context.wrap_socket(cast("socket.socket", self.sock), server_hostname=self._host)
+        self._armed = None
 
     def transact(self, envelope: Envelope, data: bytes, *, following: Envelope | None = None) -> Refusals:
         """Send one message (CRLF line ends, no dots stuffed); returns the recipients refused while others were taken.
@@ -222,6 +243,21 @@ class Connection(Login):
                 raise refusal(code, text)
             if self.observed and wanted == 250:  # what a 354 says is an instruction
                 say(f"{code} {decode(text)}")
+
+
+def extensions(reply: bytes) -> dict[str, str]:
+    """What an EHLO reply offers: keyword in lower case → parameters. Neither case (RFC 5321 2.4) nor spacing counts.
+
+    What is offered twice is offered once; mechanisms of AUTH, in upper case, add up, also those of `AUTH=LOGIN`.
+    """
+    found: dict[str, str] = {}
+    for line in reply.decode("latin-1").split("\n")[1:]:
+        if match := _EXTENSION.match(line):
+            keyword, words = match[1].lower(), match[2].split()
+            if keyword == "auth":
+                words = f"{found.get('auth', '')} {match[2]}".upper().replace("=", " ").split()
+            found[keyword] = " ".join(dict.fromkeys(words))
+    return found
 
 
 def positive(code: int) -> bool:

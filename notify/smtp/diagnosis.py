@@ -84,6 +84,7 @@ _REPLIES: tuple[Rule, ...] = (
     Rule("sender-not-verified", r"verified sender identity|sender signature|(sender|from|domain).{0,40} (is |has )?not (been )?verified"),
     # TLS
     Rule("starttls-on-tls-port", r"not permitted when tls active|tls (is )?already (active|started)|already (running|using|in) tls"),
+    Rule("starttls-not-now", "", (454,), ("tls",)),
     Rule("starttls-required", r"must issue (a )?starttls|starttls (command )?(is )?(required|first)|(encryption|tls) (is )?required", (421, 451, 454, 530, 538, 550, 554)),
     Rule("starttls-not-offered", r"starttls extension not supported"),
     # What else Google says with this code, once it is not about TLS

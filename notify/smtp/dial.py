@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import python_socks
+from django.core.mail.utils import DNS_NAME
 from python_socks.sync import Proxy
 
 from notify.smtp.secret import Secret, hush
 
 Result = TypeVar("Result")
+OWN_NAME_SECONDS = 5.0
+_own_names: list[str] = []  # of this machine, as they were found; the last one is the best
 _HEADER_LIMIT = 8192  # bytes of a CONNECT reply
 _UNREACHABLE = (0x01, 0x03, 0x04, 0x05, 0x06)  # SOCKS: general failure, network, host, refused, TTL expired
 
@@ -80,6 +83,29 @@ def bounded(
     if not outcome:
         raise TimeoutError(f"no answer within {deadline.seconds:g} s")
     return outcome[0]
+
+
+def own_name() -> str:
+    """This machine's full name, for EHLO. Looked up once per process, and waited for five seconds at most.
+
+    Where that is not enough, or there is none, its short name; the full one is said as soon as it is found.
+    Call it before anything is claimed: the lease of a message does not allow for it.
+    """
+    if not _own_names:
+        try:
+            _own_names.append(bounded(Deadline(OWN_NAME_SECONDS), _full_name, discard=_own_names.append))
+        except (OSError, ValueError):
+            name = socket.gethostname()
+            _own_names.insert(0, name if name and name.isascii() else "localhost")
+    return _own_names[-1]
+
+
+def _full_name() -> str:
+    """As Django finds it. Raises ValueError for none."""
+    name = str(DNS_NAME)
+    if not name.isascii() or not name:
+        raise ValueError("this machine has no full name")
+    return name
 
 
 def resolve(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:

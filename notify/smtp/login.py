@@ -1,31 +1,48 @@
 """Logging in: with the mechanisms both sides know, and without a trace of the password in any error (RFC 4954)."""
 
 import base64
+import binascii
 import hmac
+import re
 import smtplib
 from collections.abc import Callable
 from typing import Any
 
+from notify.smtp.failure import decode
 from notify.smtp.secret import Secret
 from notify.smtp.wire import Wire
 
 MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # smtplib's; OAuth needs more than a password can be (docs/providers.md)
 CHALLENGES = 5  # of one mechanism; LOGIN, the longest, has two
+COMMAND_LIMIT = 512  # octets with CRLF (RFC 5321 4.5.3.1.4); a longer initial response waits to be asked for
 # What the server says of the name and the password, and not of the mechanism: the next one has the same two.
 FINAL = (421, 454, 530, 534, 535)
+
+# What servers write into the questions of LOGIN; no standard fixes it. "Password for user ann" asks for a password.
+_ASKS_PASSWORD = re.compile(
+    r"pass|kennwort|mot de|contrase|\bclave\b|senha|has[łl]o|heslo|парол|密[码碼]|口令|パス|暗証|암호|비밀",
+    re.IGNORECASE,
+)
+_ASKS_NAME = re.compile(
+    r"user|name|login|account|benutzer|konto|identifiant|utilisateur|usuario|utente|u[żz]ytkownik|имя|логин|польз|"
+    r"用[户戶]|[账帳][号號户戶]|ユーザ|アカウント|사용자|아이디",
+    re.IGNORECASE,
+)
 
 
 class Login(Wire):
     """A wire that can log in: smtplib's mechanisms, asked for in our own way."""
 
     _refusal: smtplib.SMTPAuthenticationError | None = None
+    _asked = ""
+    _given = ""
 
     def log_in(self, username: str, password: str) -> None:
         """Raises SMTPAuthenticationError, SMTPNotSupportedError where AUTH is not offered, or what the wire raises."""
         password = Secret(password)
         self.secrets = [password]
         with self.phase("auth") as say:
-            offered = self.esmtp_features.get("auth", "").upper().split()
+            offered = self.esmtp_features.get("auth", "").split()
             if offered and not set(offered) & set(MECHANISMS):
                 raise smtplib.SMTPNotSupportedError(
                     f"The relay offers {', '.join(offered)} to log in with: none takes user and password."
@@ -36,7 +53,7 @@ class Login(Wire):
                 # Without the frames below: they hold what was said, and error pages show frames.
                 raise error.with_traceback(None) from None
             finally:
-                self.user = self.password = ""
+                self.user = self.password = self._given = ""
                 self._refusal = None
             say(f"as {username}")
 
@@ -50,23 +67,75 @@ class Login(Wire):
         """
         if self._refusal:
             raise self._refusal
-        initial = authobject() if initial_response_ok else None
-        code, text = self.docmd("AUTH", mechanism if initial is None else f"{mechanism} {_encoded(initial)}")
-        self._auth_challenge_count = int(initial is not None)
-        while code == 334 and self._auth_challenge_count <= CHALLENGES:
-            self._auth_challenge_count += 1
-            code, text = self.docmd(_encoded(authobject(base64.decodebytes(text)) or ""))
+        self._asked = self._given = ""
+        code, text = self._begin(mechanism, authobject() if initial_response_ok else None)
+        challenges = 0
+        while code == 334 and challenges < CHALLENGES:
+            challenges += 1
+            code, text = self.docmd(_encoded(authobject(_decoded(text)) or ""))
         if code == 235:
             return code, text
         refusal = smtplib.SMTPAuthenticationError(code, text)
+        if code == 334:
+            self.docmd("*")  # cancels the exchange, or the next command would be taken for an answer (RFC 4954 4)
         if code in FINAL and mechanism != "CRAM-MD5":  # offered by servers that cannot do it: worth a second way
             self._refusal = refusal
         raise refusal
 
+    def _begin(self, mechanism: str, initial: str | None) -> tuple[int, bytes]:
+        """AUTH with the initial response, or without it where there is none, or it is too long, or it is not taken."""
+        command = mechanism if initial is None else f"{mechanism} {_encoded(initial)}"
+        if initial is not None and len(command) <= COMMAND_LIMIT - len("AUTH \r\n"):
+            code, text = self.docmd("AUTH", command)
+            if code not in (500, 501):
+                return code, text
+        return self.docmd("AUTH", mechanism)
+
+    def auth_plain(self, challenge: Any = None) -> str:
+        """RFC 4616. A server that asks for name and password one by one, as for LOGIN, gets them one by one."""
+        question = _question(challenge or b"")
+        if _ASKS_PASSWORD.search(question) or _ASKS_NAME.search(question):
+            return str(self.auth_login(challenge))
+        return f"\0{self.user}\0{self.password}"
+
+    def auth_login(self, challenge: Any = None) -> Any:
+        """The answer to what is asked for; where that cannot be read, the name first and then the password.
+
+        The name never goes along with the command: a server that ignores it asks again, and is not to get the
+        password in its place. A question that is put twice gets the same answer twice.
+        """
+        if challenge is None:
+            return None
+        question = _question(challenge)
+        if _ASKS_PASSWORD.search(question):
+            self._given = self.password
+        elif _ASKS_NAME.search(question):
+            self._given = self.user
+        elif not question or question != self._asked:
+            self._given = self.password if self._given == self.user else self.user
+        self._asked = question
+        return self._given
+
     def auth_cram_md5(self, challenge: Any = None) -> Any:
+        """RFC 2195."""
         if challenge is None:
             return None
         return f"{self.user} {hmac.new(self.password.encode(), challenge, 'md5').hexdigest()}"
+
+
+def _decoded(text: bytes) -> bytes:
+    """A challenge. Some servers forget to encode it: then what it asks, if it asks anything."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        words = decode(text)
+        return text if _ASKS_PASSWORD.search(words) or _ASKS_NAME.search(words) else b""
+
+
+def _question(challenge: bytes) -> str:
+    """A challenge as text, "" where it is none."""
+    text = decode(challenge).rstrip("\0")
+    return text if text.isprintable() else ""
 
 
 def _encoded(text: str) -> str:

@@ -153,10 +153,11 @@ class Wire(smtplib.SMTP):
             self._armed = left
 
     def _left_a_refusal(self) -> bool:
+        deadline = Deadline(1)  # of all of it: words may drip
+        self._armed = None
         with contextlib.suppress(OSError):
             while self.sock and len(self._buffer) < LINE_LIMIT:
-                self.sock.settimeout(1)
-                self._armed = None
+                self.sock.settimeout(deadline.remaining())
                 received = self.sock.recv(4096)
                 if not received:
                     break

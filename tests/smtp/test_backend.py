@@ -158,8 +158,9 @@ def test_addresses_are_bare_and_their_domains_ascii(make_backend: Make, address:
     assert relay.lines[1:3] == [f"MAIL FROM:<{expected}>", f"RCPT TO:<{expected}>"]
 
 
-def test_the_name_said_in_ehlo(make_backend: Make) -> None:
-    with Scripted() as relay, mock.patch("notify.smtp.backend.DNS_NAME", "this.machine.test"):
+def test_the_name_said_in_ehlo(make_backend: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notify.smtp.dial._own_names", [])
+    with Scripted() as relay, mock.patch("notify.smtp.dial.DNS_NAME", "this.machine.test"):
         make_backend(relay.port, local_hostname="").send_messages([Mail()])
         make_backend(relay.port, local_hostname="www.example.com").send_messages([Mail()])
     assert [line for line in relay.lines if line.startswith("ehlo")] == [

@@ -1,15 +1,19 @@
 """The way to a relay: addresses are not looked up; through proxies names are theirs to resolve, and troubles theirs."""
 
 import base64
+import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.mail.utils import CachedDnsName
 from django.views.debug import ExceptionReporter
 
+from notify.session import Session
 from notify.smtp import dial
 from notify.smtp.diagnosis import diagnose
 from notify.smtp.failure import from_exception
@@ -169,3 +173,54 @@ def test_no_error_page_shows_the_password_of_the_proxy(make_backend: Make, schem
 def test_an_address_is_not_looked_up_and_takes_no_thread(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial, "bounded", None)
     assert [address[4][0] for address in dial.resolve(host, 25, dial.Deadline(1))] == [host]
+
+
+@pytest.fixture
+def fresh_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process: nobody has asked for this machine's name."""
+    monkeypatch.setattr(dial, "_own_names", [])
+    monkeypatch.setattr(dial, "DNS_NAME", CachedDnsName())
+    monkeypatch.setattr(socket, "gethostname", lambda: "short")
+
+
+@pytest.mark.usefixtures("fresh_name")
+def test_the_own_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(["machine.example"])
+    monkeypatch.setattr(socket, "getfqdn", lambda: next(names))
+    assert [dial.own_name() for _ in range(3)] == ["machine.example"] * 3
+
+
+@pytest.mark.usefixtures("fresh_name")
+def test_an_own_name_that_is_not_found_in_time_is_said_as_soon_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """smtpdfix#198, aiosmtpd#178: the look-up took 20 s, the lease ran out, and three copies were sent."""
+    gate = threading.Event()
+    monkeypatch.setattr(dial, "OWN_NAME_SECONDS", 0.05)
+    monkeypatch.setattr(socket, "getfqdn", lambda: gate.wait(5) and "machine.example")
+    assert dial.own_name() == "short"
+    started = time.monotonic()
+    assert dial.own_name() == "short"
+    assert time.monotonic() - started < 0.05  # it is not waited for again
+    gate.set()
+    end = time.monotonic() + 5
+    while dial.own_name() == "short" and time.monotonic() < end:
+        time.sleep(0.01)
+    assert dial.own_name() == "machine.example"
+
+
+@pytest.mark.usefixtures("fresh_name")
+@pytest.mark.parametrize(
+    ("full", "short", "said"),
+    [("a..b\xe4", "short", "short"), ("x" * 70 + "\xe4", "rechner-\xe4", "localhost"), ("", "short", "short")],
+)
+def test_a_name_that_is_none_is_not_said(monkeypatch: pytest.MonkeyPatch, full: str, short: str, said: str) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda: full)
+    monkeypatch.setattr(socket, "gethostname", lambda: short)
+    assert dial.own_name() == said
+
+
+@pytest.mark.usefixtures("fresh_name")
+def test_the_own_name_is_found_before_a_session_has_anything_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda: "machine.example")
+    Session()
+    monkeypatch.setattr(socket, "getfqdn", None)
+    assert dial.own_name() == "machine.example"

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import smtplib
+import socket
 
 import pytest
 from django.views.debug import ExceptionReporter
@@ -31,10 +32,126 @@ def test_plain_is_said_in_one_line(make_backend: Make, offered: str) -> None:
     assert f"AUTH PLAIN {PLAIN}" in relay.lines
 
 
-def test_login_answers_both_questions(make_backend: Make) -> None:
-    with Scripted({"AUTH": "334 UGFzc3dvcmQ6", ENCODED.upper(): "235 Ok"}, extensions=("AUTH LOGIN",)) as relay:
+class Asking(Scripted):
+    """Puts one question after the other, as they are given, and takes what it got after the last."""
+
+    def __init__(self, mechanism: str, *questions: str, last: str = "235 Ok") -> None:
+        self.answers: list[str] = []
+        self._turns = [f"334 {question}".encode() for question in questions]
+        self._last = last.encode()
+        super().__init__(extensions=(f"AUTH {mechanism}",))
+
+    def _say(self, client: socket.socket, key: str) -> bool:
+        if key == "AUTH" or (self.answers and key not in ("*", "QUIT")):
+            self.answers.append(self.lines[-1])
+            self._said = self._turns[len(self.answers) - 1] if len(self.answers) <= len(self._turns) else self._last
+            client.sendall(self._said + b"\r\n")
+            return True
+        return super()._say(client, key)
+
+
+def b64(text: str | bytes) -> str:
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
+
+
+NAME = b64("ann@example.com")
+
+
+@pytest.mark.parametrize(
+    ("questions", "answers"),
+    [
+        (["VXNlcm5hbWU6", "UGFzc3dvcmQ6"], [NAME, ENCODED]),
+        (["dXNlcm5hbWU6", "cGFzc3dvcmQ6"], [NAME, ENCODED]),
+        # draft-murchison-sasl-login
+        ([b64("User Name\0"), b64("Password\0")], [NAME, ENCODED]),
+        # xhit/go-simple-mail#117, rnwood/smtp4dev#17: the name is asked for again, whatever came before
+        (["VXNlcm5hbWU6", "VXNlcm5hbWU6", "UGFzc3dvcmQ6"], [NAME, NAME, ENCODED]),
+        (["UGFzc3dvcmQ6", "VXNlcm5hbWU6"], [ENCODED, NAME]),
+        (["UGFzc3dvcmQ6"], [ENCODED]),
+        (["", ""], [NAME, ENCODED]),
+        (["Username:", "Password:"], [NAME, ENCODED]),  # not encoded
+        (["User:", "Passwd:"], [NAME, ENCODED]),
+        (["!?", "!?"], [NAME, ENCODED]),
+        ([b64(b"\x00\x93\xfe"), b64(b"\x01\xff")], [NAME, ENCODED]),
+        ([b64("Benutzername:"), b64("Kennwort:")], [NAME, ENCODED]),
+        ([b64("用户名:"), b64("密码:")], [NAME, ENCODED]),
+        ([b64("用户名:".encode("gbk")), b64("密码:".encode("gbk"))], [NAME, ENCODED]),
+        ([b64("ユーザー名"), b64("パスワード")], [NAME, ENCODED]),
+        ([b64("Nom d'utilisateur"), b64("Mot de passe")], [NAME, ENCODED]),
+        ([b64("Käyttäjätunnus"), b64("Salasana")], [NAME, ENCODED]),
+        ([b64("Käyttäjätunnus"), b64("Käyttäjätunnus"), b64("Salasana")], [NAME, NAME, ENCODED]),
+        ([b64("Password for user ann@example.com:")], [ENCODED]),
+    ],
+)
+def test_login_answers_what_is_asked(make_backend: Make, questions: list[str], answers: list[str]) -> None:
+    with Asking("LOGIN", *questions) as relay:
         assert make_backend(relay.port, **LOGIN).open()
-    assert relay.lines[-2:] == [f"AUTH LOGIN {base64.b64encode(b'ann@example.com').decode()}", ENCODED]
+    assert relay.answers == ["AUTH LOGIN", *answers]
+
+
+@pytest.mark.parametrize(
+    ("questions", "answers"),
+    [
+        ([], []),
+        ([""], [PLAIN]),  # does not take the initial response
+        (["VXNlcm5hbWU6", "UGFzc3dvcmQ6"], [NAME, ENCODED]),  # takes every mechanism for LOGIN
+    ],
+)
+def test_plain_answers_what_is_asked(make_backend: Make, questions: list[str], answers: list[str]) -> None:
+    with Asking("PLAIN", *questions) as relay:
+        assert make_backend(relay.port, **LOGIN).open()
+    assert relay.answers == [f"AUTH PLAIN {PLAIN}", *answers]
+
+
+@pytest.mark.parametrize("refusal", ["501 5.5.4 Syntax: AUTH mechanism", "500 5.5.2 Line too long"])
+def test_plain_without_an_initial_response_is_tried_where_it_is_not_understood(
+    make_backend: Make, refusal: str
+) -> None:
+    replies = {"AUTH": [refusal, "334 "], PLAIN.upper(): "235 Ok"}
+    with Scripted(replies, extensions=("AUTH PLAIN",)) as relay:
+        assert make_backend(relay.port, **LOGIN).open()
+    assert relay.lines[1:] == [f"AUTH PLAIN {PLAIN}", "AUTH PLAIN", PLAIN]
+
+
+def test_a_password_too_long_for_a_command_waits_to_be_asked_for(make_backend: Make) -> None:
+    with Asking("PLAIN", "") as relay:
+        assert make_backend(relay.port, username="ann@example.com", password="x" * 500).open()
+    assert relay.answers == ["AUTH PLAIN", b64("\0ann@example.com\0" + "x" * 500)]
+
+
+@pytest.mark.parametrize("mechanism", ["LOGIN", "PLAIN", "CRAM-MD5"])
+@pytest.mark.parametrize("question", ["VXNlcm5hbWU6", b64("Tunnus"), "User:", "", "!?"])
+def test_no_password_is_given_for_a_name_and_questions_end(make_backend: Make, mechanism: str, question: str) -> None:
+    with Asking(mechanism, *[question] * 20) as relay:
+        refused(make_backend, relay)
+    assert relay.lines[-1] == "*" or relay.lines[-2:] == ["*", "QUIT"]
+    assert len(relay.answers) <= 6
+    if mechanism == "LOGIN" and question not in ("", "!?"):
+        assert ENCODED not in relay.answers
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        ("auth plain login",),  # curl#18588, aiosmtpd#542
+        ("Auth Plain",),
+        ("AUTH=LOGIN PLAIN",),
+        ("AUTH=plain",),
+        ("AUTH= PLAIN",),
+        ("AUTH\tPLAIN\tLOGIN",),
+        ("AUTH   PLAIN   LOGIN  ",),
+        ("AUTH PLAIN\t",),
+        ("AUTH NTLM", "AUTH PLAIN"),
+        ("AUTH NTLM", "AUTH=PLAIN", "AUTH=PLAIN"),
+        ("AUTH", "auth=plain"),
+        ("X-UNHEARD-OF=x y", "_", "", "AUTH PLAIN", "PIPELINING", "pipelining", "SIZE", "XAUTH LOGIN"),
+    ],
+    ids=" | ".join,
+)
+def test_what_is_offered_has_no_case_and_any_spacing(make_backend: Make, offered: tuple[str, ...]) -> None:
+    with Scripted(extensions=(*offered, "8bitmime")) as relay:
+        assert make_backend(relay.port, **LOGIN).open()
+    assert relay.lines[1:] == [f"AUTH PLAIN {PLAIN}"]
 
 
 def test_cram_md5_never_sends_the_password(make_backend: Make) -> None:

@@ -1,18 +1,30 @@
 """TLS: asked for means had, and the certificate is the relay's own."""
 
+import contextlib
 import datetime
+import os
 import smtplib
+import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
+from notify.retry import Kind, decide
+from notify.smtp.causes import CAUSES
 from notify.smtp.diagnosis import diagnose
 from notify.smtp.failure import from_exception
 from tests.smtp.conftest import CANARY, Make
-from tests.smtp.scripted import HANG, Scripted
+from tests.smtp.scripted import HANG, Proxy, Scripted
 from tests.smtp.test_connection import Mail
 
 Tls = Callable[..., ssl.SSLContext]
@@ -147,3 +159,97 @@ def test_a_handshake_without_end_is_ended(make_backend: Make) -> None:
         error, id = problem(make_backend, relay, use_ssl=True, timeout=1)
     assert isinstance(error, TimeoutError)
     assert id == "silent"
+
+
+@MODES
+@pytest.mark.usefixtures("trusted")
+def test_a_host_name_with_the_dot_of_a_full_name_works(make_backend: Make, server_tls: Tls, mode: str) -> None:
+    asked: list[str | None] = []
+    context = server_tls("relay.test")
+    context.sni_callback = lambda sock, name, _: asked.append(name)
+    with secured(mode, context) as relay, Proxy(relay.port) as proxy:
+        backend = make_backend(25, host="relay.test.", proxy=f"socks5://127.0.0.1:{proxy.port}", **{mode: True})
+        assert backend.send_messages([Mail()]) == 1
+    assert asked == ["relay.test"]
+
+
+@pytest.mark.parametrize("reply", ["454 4.7.0 TLS not available due to local problem", "454 Later"])
+def test_starttls_refused_for_now_is_mended_by_time(make_backend: Make, reply: str) -> None:
+    with Scripted({"STARTTLS": reply}, extensions=("STARTTLS", "AUTH PLAIN")) as relay:
+        error, id = problem(make_backend, relay, use_tls=True)
+    assert id == "starttls-not-now"
+    assert decide(from_exception(error), CAUSES[id]).kind is Kind.DOWN
+
+
+def drip(client: socket.socket, first: bytes) -> None:
+    """A byte of a handshake every 50 ms."""
+    with contextlib.suppress(OSError):
+        client.sendall(first)
+        client.recv(4096)
+        for byte in b"\x16\x03\x03\x3f\xff" + bytes(1000):
+            client.sendall(bytes([byte]))
+            time.sleep(0.05)
+
+
+@MODES
+def test_a_handshake_that_drips_ends_with_the_attempt(make_backend: Make, mode: str) -> None:
+    with Scripted({"STARTTLS": "220 go"}, extensions=("STARTTLS",)) as relay:
+        if mode == "use_ssl":
+            relay.talk = lambda client: drip(client, b"")  # type: ignore[method-assign]
+        else:
+            relay._tls = Dripping()  # type: ignore[assignment]
+        started = time.monotonic()
+        error, _ = problem(make_backend, relay, timeout=0.5, **{mode: True})
+        assert time.monotonic() - started < 2
+    assert isinstance(error, TimeoutError)
+
+
+class Dripping:
+    """In place of a server's TLS."""
+
+    def wrap_socket(self, client: socket.socket, *, server_side: bool) -> Any:
+        drip(client, b"")
+        return contextlib.closing(client)
+
+
+def test_the_handshake_of_starttls_has_no_time_of_its_own(make_backend: Make) -> None:
+    """What the words before it took is missing afterwards."""
+
+    class Slow(Scripted):
+        def _say(self, client: socket.socket, key: str) -> bool:
+            if key == "STARTTLS":
+                time.sleep(0.6)
+            return super()._say(client, key)
+
+    with Slow(extensions=("STARTTLS",)) as relay:  # says "go on", and nothing after
+        started = time.monotonic()
+        problem(make_backend, relay, timeout=1, use_tls=True)
+        assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.usefixtures("trusted")
+def test_reading_certificates_takes_no_longer_than_the_attempt(
+    make_backend: Make, tmp_path: Any, free_port: int
+) -> None:
+    os.mkfifo(tmp_path / "cert.pem")  # as a network drive that does not answer
+    started = time.monotonic()
+    backend = make_backend(free_port, use_ssl=True, ssl_certfile=str(tmp_path / "cert.pem"), timeout=0.3)
+    with pytest.raises(TimeoutError) as caught:
+        backend.open()
+    os.close(os.open(tmp_path / "cert.pem", os.O_WRONLY))
+    assert time.monotonic() - started < 2
+    assert from_exception(caught.value).phase == "config"
+
+
+def test_an_encrypted_key_is_named_and_nobody_is_asked_for_its_password(
+    make_backend: Make, authority: trustme.CA, tmp_path: Any, free_port: int
+) -> None:
+    own = authority.issue_cert("client.test")
+    key = load_pem_private_key(own.private_key_pem.bytes(), None)
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+    (tmp_path / "key.pem").write_bytes(encrypted)
+    own.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    files = {"ssl_keyfile": str(tmp_path / "key.pem"), "ssl_certfile": str(tmp_path / "cert.pem")}
+    with pytest.raises(ValueError, match="the key of the client certificate is encrypted") as caught:
+        make_backend(free_port, use_ssl=True, **files).open()
+    assert from_exception(caught.value).phase == "config"

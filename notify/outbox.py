@@ -18,6 +18,7 @@ from django.utils.functional import Promise
 
 from notify import dispatch, mail
 from notify.models import GIVE_UP_AFTER, Message
+from notify.smtp import folding
 
 # A mail that carries this header, with the value yes, is kept from those who may only view. It is not sent along.
 SENSITIVE_HEADER = "X-Flasky-Sensitive"
@@ -133,9 +134,6 @@ def _without_exotic_breaks(message: EmailMessage) -> EmailMessage:
 
 
 def _wire_bytes(message: EmailMessage) -> bytes:
-    """The MIME bytes as SMTP wants them: CRLF line ends, no bare CR or LF (RFC 5321 2.3.8)."""
+    """The MIME bytes as SMTP wants them: CRLF line ends, no bare CR or LF (RFC 5321 2.3.8), no line too long."""
     rendered: MIMEMessage = message.message(**({"policy": email.policy.SMTP} if django.VERSION >= (6, 0) else {}))
-    wire = re.sub(rb"\r\n|\r|\n", b"\r\n", rendered.as_bytes())
-    header, gap, body = wire.partition(b"\r\n\r\n")
-    # The generator puts a long encoded word on a line of its own, and some readers show the empty first line.
-    return re.sub(rb"(?m)^([!-9;-~]+:)[ \t]*\r\n[ \t]+", rb"\1 ", header) + gap + body
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", folding.as_bytes(rendered))

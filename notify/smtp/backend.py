@@ -11,6 +11,7 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend as DjangoEmailBackend
 from django.utils.functional import cached_property
 
+from notify.smtp import folding
 from notify.smtp.connection import Connection, Refusals
 from notify.smtp.dial import Deadline, bounded, own_name
 from notify.smtp.envelope import Envelope, address
@@ -150,4 +151,4 @@ def _pack(message: EmailMessage) -> _Packed:
 
 
 def _wire_bytes(message: EmailMessage) -> bytes:
-    return re.sub(rb"\r\n|\r|\n", b"\r\n", message.message().as_bytes())
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", folding.as_bytes(message.message()))

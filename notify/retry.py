@@ -14,7 +14,9 @@ POISON_TRIES = 3
 # The one diagnosis of the relay that may be true for one recipient and not for the next.
 PER_RECIPIENT = "relay-denied"
 # What is said of the sender, which may be one message's own or that of all.
-OF_SENDER = ("sender-not-login", "sender-not-verified")
+OF_SENDER = ("sender-not-login", "sender-not-verified", "sender-unauthenticated")
+# The one diagnosis that waits for a person though the reply may say "later": every message is refused alike.
+OF_THIS_MACHINE = "ehlo-name"
 
 # Seconds from one probe of an unusable relay to the next; the last one repeats.
 PROBES = (15, 30, 60, 120, 240, 300)
@@ -78,6 +80,8 @@ def _kind(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) -> Ki
     of_sender = diagnosis is not None and diagnosis.id in OF_SENDER
     if diagnosis and diagnosis.pause and failure.code:
         return Kind.DOWN  # a quota: neither this message's fault nor anything a person could hurry
+    if diagnosis and diagnosis.id == OF_THIS_MACHINE:
+        return Kind.HOLD
     match failure.phase:
         case "config":
             return Kind.HOLD

@@ -30,7 +30,7 @@ REPLIES = [
     ("MAIL", 452, "4.4.5 Insufficient disk space; try again later", "ascii"),
     ("RCPT", 550, "收件人拒绝接收来自该域的邮件，编号 20261123", "gbk"),
     ("RCPT", 550, "宛先のメールサーバーがメッセージを拒否しました", "utf-8"),
-    ("RCPT", 451, "4.7.24 The SPF record of the sending domain has one or more suspicious entries", "ascii"),
+    ("RCPT", 451, "4.4.6 Routing loop detected (G16)", "ascii"),
     ("DATA", 503, "5.5.0 Data segment closed by moderation queue", "ascii"),
     (".", 554, "5.6.0 Message content rejected, id=12345-07 - BANNED: multipart/mixed", "ascii"),
     (".", 550, "El mensaje no cumple la política de esta organización", "latin-1"),

@@ -130,10 +130,13 @@ def rules_for(row: dict[str, str]) -> list[diagnosis.Rule]:
     return list(diagnosis.matching(facts_of(row), provider=provider))
 
 
-@pytest.mark.parametrize("row", CORPUS, ids=lambda row: f"{row['diagnosis']}: {row['said'][:60]}")
-def test_each_reply_has_its_cause_or_none(row: dict[str, str]) -> None:
-    rules = rules_for(row)
-    assert (rules[0].id if rules else "unknown") == row["diagnosis"], row["source"]
+def told(row: dict[str, str]) -> str:
+    return next((rule.id for rule in rules_for(row)), "unknown")
+
+
+def test_each_reply_has_its_cause_or_none() -> None:
+    wrong = [(row["said"], told(row), row["diagnosis"]) for row in CORPUS if told(row) != row["diagnosis"]]
+    assert wrong == []
 
 
 def test_the_more_specific_rule_wins() -> None:
@@ -153,10 +156,12 @@ def test_the_more_specific_rule_wins() -> None:
     assert wrong == []
 
 
-def test_no_rule_is_without_a_reply_that_it_decides() -> None:
+def test_no_cause_of_the_rules_is_without_a_reply() -> None:
     deciding = {rules[0] for row in CORPUS if (rules := rules_for(row))}
-    told = {rule.id for rule in deciding}
-    assert {rule.id for rule in diagnosis._REPLIES} - told <= {"oauth-only", "starttls-not-offered"}  # see BREAKS
+    assert {rule.id for rule in diagnosis._REPLIES} - {rule.id for rule in deciding} <= {
+        "oauth-only",
+        "starttls-not-offered",
+    }  # see BREAKS
 
 
 def test_the_corpus_names_its_sources_and_speaks_four_languages() -> None:
@@ -169,11 +174,9 @@ def test_the_corpus_names_its_sources_and_speaks_four_languages() -> None:
         assert any(re.search(letters, words) for words in said)
 
 
-@pytest.mark.parametrize("row", CORPUS, ids=lambda row: f"{row['diagnosis']}: {row['said'][:60]}")
-def test_the_name_of_a_host_or_a_link_changes_no_cause(row: dict[str, str]) -> None:
-    code, _, text = row["said"].partition(" ")
-    more = f"{code} {text} mx1.greylisting-rate-limit.spam.example https://full-mailbox.example/?relay=denied"
-    assert [rule.id for rule in rules_for(row)][:1] == [rule.id for rule in rules_for(row | {"said": more})][:1]
+def test_the_name_of_a_host_or_a_link_changes_no_cause() -> None:
+    more = " mx1.greylisting-rate-limit.spam.example https://full-mailbox.example/?relay=denied"
+    assert [row for row in CORPUS if told(row | {"said": row["said"] + more}) != told(row)] == []
 
 
 @pytest.mark.parametrize(("phase", "words", "broken", "expected"), BREAKS)
@@ -192,13 +195,11 @@ def test_what_a_refusal_means_decides_what_becomes_of_the_mail(
     assert decide(facts, known_cause, spread=0) == Decision(kind=kind, delay=delay)
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in CORPUS if row["diagnosis"] != "unknown"], ids=lambda row: row["said"][:60]
-)
-def test_no_mail_fails_where_the_fix_is_to_do_nothing(row: dict[str, str]) -> None:
-    cause = CAUSES[row["diagnosis"]]
-    if str(cause.fix).startswith(("Nothing", "No action needed")):
-        assert decide(facts_of(row), cause).kind in (Kind.RETRY, Kind.DOWN)
+def test_no_mail_fails_where_the_fix_is_to_do_nothing() -> None:
+    known_rows = [(row, CAUSES[row["diagnosis"]]) for row in CORPUS if row["diagnosis"] != "unknown"]
+    idle = [(row, cause) for row, cause in known_rows if str(cause.fix).startswith(("Nothing", "No action needed"))]
+    assert len(idle) > 30
+    assert all(decide(facts_of(row), cause).kind in (Kind.RETRY, Kind.DOWN) for row, cause in idle)
 
 
 @pytest.mark.parametrize("phase", ["greeting", "ehlo", "sender", "recipient"])

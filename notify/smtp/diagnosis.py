@@ -72,7 +72,7 @@ _REPLIES: tuple[Rule, ...] = (
     Rule("ehlo-name", r"need fully-qualified hostname|\b(helo|ehlo)\b.{0,60}(invalid|not valid|reject|not found|bad\b|fully[- ]qualified|should be|not resolve)|(invalid|bad|forged|wrong|real (host ?)?name|ungültig).{0,40}\b(helo|ehlo)\b|helo ?host error"),
     Rule("ehlo-name", r"invalid domain name|invalid (host ?)?name", FOR_GOOD, ("ehlo",)),
     # Not known yet
-    Rule("greylisted", r"gr[ea]y[- ]?list|gra[uy]listing|internal resources? (is |are )?temporarily unavailable|灰名单|グレーリスト|グレイリスト", FOR_NOW),
+    Rule("greylisted", r"gr[ea]y[- ]?list|gra[uy]listing|\[GL01\]|internal resources? (is |are )?temporarily unavailable|灰名单|グレーリスト|グレイリスト", FOR_NOW),
     # Google
     Rule("app-password-required", r"app(lication)?[- ](specific )?password", (534, 535)),
     Rule("browser-login", r"log in (through|with|via) your web browser", (534, 535)),
@@ -80,9 +80,9 @@ _REPLIES: tuple[Rule, ...] = (
     Rule("auth-twice", r"no identity changes permitted", (503,)),
     Rule("same-message-id", r"same message-id", (421, 450, 451, 550)),
     # NetEase and Tencent
+    Rule("smtp-service-off", r"user has no permission|smtp service (is )?(disabled|closed|not open)|open smtp flag|smtp.{0,10}(未开启|没有开启|未启用)", (454, 535, 550)),
     Rule("authorization-code", r"login fail|请使用授权码|authori[sz]ation code|authentication code|授权码", (535, 550)),
     Rule("authorization-code", r"^error: authentication failed", (535,), providers=NETEASE, other=True),
-    Rule("smtp-service-off", r"user has no permission|smtp service (is )?(disabled|closed|not open)", (535, 550)),
     Rule("sender-header-differs", r"\bDT:SUM\b", (553, 554)),
     Rule("looks-like-spam", r"\bDT:SPM\b", (550, 553, 554)),
     Rule("looks-like-spam-for-now", r"\bDT:SPM\b", (421, 450, 451)),
@@ -103,26 +103,26 @@ _REPLIES: tuple[Rule, ...] = (
     Rule("ses-throttled", r"throttling failure|maximum sending rate exceeded", (454,)),
     # Who sends
     Rule("sender-not-login", r"mail ?from (must equal|address must be same|must be the same)|must (equal|be the same as) auth"),
-    Rule("sender-not-login", r"not owned by (the )?(auth )?user|sendasdenied|not allowed to send (mail )?as|permissions? to send as|from address is not one of your addresses"),
+    Rule("sender-not-login", r"not owned by (the )?(auth )?user|sendasdenied|not allowed to send (mail )?as|permissions? to send as|from address is not one of your addresses|mail from\W{0,2} (account )?doesn't conform with auth|sender address (is )?not allowed|sender is not allowed to relay|not authori[sz]ed to (send|use) (from|as|the|this)"),
     Rule("sender-not-login", r"not local sender over smtp|sender address rejected: not logged in", (530, 550, 553, 554)),
     Rule("sender-not-verified", r"verified sender identity|sender signature|(sender|from|domain).{0,40} (is |has )?not (been )?verified"),
     Rule("no-reverse-dns", r"reverse (dns|host ?name|lookup|resolution)|(?<![a-z])(ptr|rdns)(?![a-z])|cannot find your (reverse )?hostname|rückwärtsauflösung|逆引き|反向解析"),
     Rule("sender-unauthenticated", r"^(?!.*temporary.{0,40}(lookup|dns)).*((?<![a-z])(spf|dkim|dmarc)(?![a-z]|-signature)|sender policy framework|unauthenticated (e-?mail|mail|message)|sender is unauthenticated|required authentication level|送信ドメイン認証)"),
     # How much, and how fast
     Rule("recipient-throttled", r"(user|recipient|mailbox|account).{0,50}receiv(ing|ed) (too much |too many )?(e?-?mails?|messages).{0,40}(quickly|rate|short period|limit)|recipient (thread|rate) limit|limit for messages received|用户.{0,8}接收.{0,12}频"),
-    Rule("daily-quota", r"\bdaily .{0,60}(limit|quota).{0,20} exceeded|exceeded .{0,30}\bdaily .{0,30}(limit|quota)|reached (your|the) daily|(daily|monthly) sending quota|enough sending quota|too many (messages|mails|e-?mails).{0,20}(today|24 hours)|täglich.{0,30}(limit|kontingent)|tageslimit|发信量.{0,12}(上限|超)|(当日|每日|今日).{0,12}(上限|超|限)|送信(通)?数.{0,12}(上限|制限|超)"),
+    Rule("daily-quota", r"\bdaily .{0,60}(limit|quota).{0,20} exceeded|exceeded .{0,30}\bdaily .{0,30}(limit|quota)|reached (your|the) daily|(daily|monthly) sending quota|enough sending quota|maximum credits exceeded|too many (messages|mails|e-?mails).{0,20}(today|24 hours)|täglich.{0,30}(limit|kontingent)|tageslimit|发信量.{0,12}(上限|超)|(当日|每日|今日).{0,12}(上限|超|限)|送信(通)?数.{0,12}(上限|制限|超)"),
     Rule("login-throttled", r"too many (failed |bad |unsuccessful )?(login|auth)\w* (attempts|failures|tries)|too much fail authentication|auth error limit exceed"),
     Rule("login-throttled", r"too many (concurrent |simultaneous |new |parallel |open )*(tls |smtp )?(connections?|sessions)\b", (421, 450, 451, 452, 454, 550, 554)),
-    Rule("login-throttled", r"\brate[- ]limit|\bthrottl|frequency limited|(too frequent|frequently) send|too many (messages|mails|e-?mails)(?! (on|in) )|too many recipients (this|per) (hour|minute)|exceed\w*.{0,40}(per (hour|minute)|connection limit)|maximum connection limit|try again slower|trop de connexions|too much mail from|(submission|sending|message|connection) rate\b.{0,40}exceed|unusual rate of|deferred due to .{0,20}(unexpected volume|complaints)|send(ing)? too (fast|quickly|often)|zu viele (e-?mails|nachrichten|verbindungen)|频率.{0,6}(限|过|高|快|超)|过于频繁|連続送信|流量制限"),
+    Rule("login-throttled", r"\brate[- ]limit|\bthrottl|frequency limited|(too frequent|frequently) send|too many (messages|mails|e-?mails)(?! (on|in) )|too many recipients (this|per) (hour|minute)|exceed\w*.{0,40}(per (hour|minute)|connection limit)|per (hour|minute) exceeded|connections? limit exceeded|number of concurrent (server )?connections|too many requests|limits? (for|on) how many messages|(send|sending|mail) limit (has been |was |is )?(exceeded|reached)|too many recipients from|maximum connection limit|try again slower|trop de connexions|too much mail from|(submission|sending|message|connection) rate\b.{0,40}exceed|unusual rate of|deferred due to .{0,20}(unexpected volume|complaints)|send(ing)? too (fast|quickly|often)|zu viele (e-?mails|nachrichten|verbindungen)|频率.{0,6}(限|过|高|快|超)|过于频繁|連続送信|流量制限"),
     Rule("login-throttled", r"try again later", (421, 454), status=r"4\.7\.0"),
     # Where from
     Rule("relay-denied", r"relay(ing)? (access )?(is )?(denied|not permitted|prohibited|not allowed)|(unable|not permitted|not allowed) to relay|den(y|ies) relay|no relaying|not (an )?open relay|not (configured|permitted|allowed) to relay|list of allowed rcpthosts?|credentials for relay|拒绝中继|不允许中继|中継.{0,6}(拒否|許可)", (450, 454, 550, 551, 553, 554)),
     Rule("no-reverse-dns", r"ip name lookup failed"),
-    Rule("blocklisted", r"\b(block|black|deny)[- ]?list|not in (the )?(white|allow)list|\b(rbl|dnsbl)\b|\bspamhaus\b|\bspamcop\b|\bsorbs\b|blocked using|(banned|blocked) (sending )?ip|(host|address|server|domain|ip|\]) (is |was )?listed (at|in|on|by)|client host blocked|\breputation\b|bad (sender )?ip|ip (address )?(is |was |has been )?(blocked|rejected|banned)|(spam|abuse|spamming)\b.{0,20} (from your ip|issues)|mail from (your|dynamic) ip|hosts? with dynamic ip|smtp server of your isp|open proxy|^ip=\S+ - |\bblack ip\b|黑名单|ブラックリスト|sperrliste", (421, 450, 451, 521, 550, 553, 554, 571)),
+    Rule("blocklisted", r"\b(block|black|deny)[- ]?list|not in (the )?(white|allow)list|\b(rbl|dnsbl)\b|\bspamhaus\b|\bspamcop\b|\bsorbs\b|blocked using|(banned|blocked) (sending )?ip|(host|address|server|domain|ip|\]) (is |was )?listed (at|in|on|by)|client host blocked|\breputation\b|bad (sender )?ip|ip (address )?(is |was |has been )?(blocked|rejected|banned)|(spam|abuse|spamming)\b.{0,20} (from your ip|issues)|mail from (your|dynamic) ip|hosts? with dynamic ip|smtp server of your isp|open proxy|not authori[sz]ed to send e?-?mail directly|banned sender|\d\]? (is )?listed (at|in|on|by)|^ip=\S+ - |\bblack ip\b|黑名单|ブラックリスト|sperrliste", (421, 450, 451, 521, 550, 553, 554, 571)),
     Rule("blocklisted", "", (421, 450, 451, 521, 550, 553, 554, 571), names=r"\b(spamhaus\.org|spamcop\.net|barracudacentral\.org|abuseat\.org|sorbs\.net|uceprotect\.net)\b|dnsbl"),
     # TLS
     Rule("starttls-on-tls-port", r"not permitted when tls active|tls (is )?already (active|started)|already (running|using|in) tls"),
-    Rule("starttls-required", r"must issue (a )?starttls|starttls (command )?(is )?(required|first)|(encryption|\btls|\bssl) (is )?(required|needed|mandatory)|must use (tls|ssl|starttls|encryption)|plain ?text authentication (is )?(disallowed|not allowed|disabled)|verschlüssel\w+.{0,20}(erforderlich|nötig|notwendig)|unverschlüsselt|(请|必须|需要?)使用 ?(ssl|tls|加密)|暗号化.{0,10}(必要|必須)"),
+    Rule("starttls-required", r"must issue (a )?starttls|starttls (command )?(is )?(required|first)|(encryption|\btls|\bssl) (is )?(required|needed|mandatory)|must use (tls|ssl|starttls|encryption)|secure connection is requi|plain ?text authentication (is )?(disallowed|not allowed|disabled)|verschlüssel\w+.{0,20}(erforderlich|nötig|notwendig)|unverschlüsselt|(请|必须|需要?)使用 ?(ssl|tls|加密)|暗号化.{0,10}(必要|必須)"),
     Rule("starttls-not-offered", r"starttls extension not supported"),
     # Logging in
     Rule("oauth-only", r"\b(xoauth2?|oauthbearer)\b.* none takes user and password"),
@@ -144,7 +144,7 @@ _REPLIES: tuple[Rule, ...] = (
     Rule("ehlo-name", status=r"5\.7\.506"),
     Rule("sender-unauthenticated", status=r"[45]\.7\.(2[0-46]|509|515)"),
     Rule("no-reverse-dns", status=r"[45]\.7\.25"),
-    Rule("blocklisted", status=r"5\.7\.(511|513|6[0-4]\d|708)"),
+    Rule("blocklisted", status=r"5\.7\.(50[1-3]|511|513|6[0-4]\d|708)"),
     Rule("login-throttled", status=r"[45]\.7\.28|4\.7\.[568]\d\d"),
     Rule("login-throttled", codes=(421,), providers=("gmail",), status=r"4\.7\.0"),
     Rule("daily-quota", codes=(550,), status=r"5\.4\.5|5\.1\.90"),

@@ -149,6 +149,7 @@ def _joined(lines: list[str]) -> list[str]:
         first = f"{lines[0].rstrip()} {lines[1].lstrip()}"
         if len(first) <= (LIMIT if len(lines[1]) > LINE else LINE):
             return [first, *lines[2:]]
+        return [lines[0].rstrip(), *lines[1:]]
     return lines
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 import hmac
 import re
 import smtplib
@@ -77,7 +78,8 @@ class Login(Wire):
             return code, text
         refusal = smtplib.SMTPAuthenticationError(code, text)
         if code == 334:
-            self.docmd("*")  # cancels the exchange, or the next command would be taken for an answer (RFC 4954 4)
+            with contextlib.suppress(OSError):
+                self.docmd("*")  # cancels it, or the next command would be taken for an answer (RFC 4954 4)
         if code in FINAL and mechanism != "CRAM-MD5":  # offered by servers that cannot do it: worth a second way
             self._refusal = refusal
         raise refusal

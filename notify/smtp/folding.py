@@ -4,13 +4,12 @@ Python folds text and addresses well. Of what programs read it makes encoded wor
 Message-ID, a link in List-Unsubscribe; or, with its older policy, a line without end.
 """
 
-import email.policy
 import io
 import re
-from email._policybase import Compat32
 from email.generator import BytesGenerator
 from email.header import Header, decode_header, make_header
 from email.message import Message
+from email.policy import Compat32, EmailPolicy, Policy
 from email.utils import getaddresses
 from typing import Any
 
@@ -34,7 +33,7 @@ def as_bytes(message: Message) -> bytes:
     return stream.getvalue()
 
 
-class _Folding(email.policy.Policy):
+class _Folding(Policy):
     """Folds headers as `as_bytes` says; also those of parts and of attached messages."""
 
     def fold_binary(self, name: str, value: Any) -> bytes:
@@ -42,7 +41,7 @@ class _Folding(email.policy.Policy):
         if kind.startswith("content-") or kind in _ADDRESSES or not _is_unicode(text):
             folded: bytes = super().fold_binary(name, value)
             lines = _joined(_LINE_END.split(folded.decode("latin-1"))[:-1])
-            if kind.startswith("content-") and max(map(len, lines)) > LINE:
+            if kind.startswith("content-") and text.isascii() and max(map(len, lines)) > LINE:
                 lines = _with_short_parameters(f"{name}: {text}")
             elif kind in _ADDRESSES and max(map(len, lines)) > LIMIT:
                 lines = fold(name, _with_encoded_names(text))
@@ -53,7 +52,7 @@ class _Folding(email.policy.Policy):
         return "".join(f"{line}{self.linesep}" for line in lines).encode("latin-1")
 
 
-class _Modern(_Folding, email.policy.EmailPolicy):
+class _Modern(_Folding, EmailPolicy):
     pass
 
 

@@ -1,11 +1,20 @@
-"""What error pages and error mails may show of settings and environment: no password, wherever it stands."""
+"""What error pages, error mails and logs may show: no password, wherever it stands, and one line for each record."""
 
+import logging
 import re
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from django.views.debug import SafeExceptionReporterFilter
+from django.conf import settings
+from django.utils.safestring import SafeString
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
-_LOGIN_IN_URL = re.compile(r"(?<=://)[^/@\s]*:[^/\s]*(?=@)")
+from notify.smtp.failure import printable
+from notify.smtp.secret import Secret, hush
+
+_LOGIN_IN_URL = re.compile(r"(?<=://)\S+(?=@)")
+_KNOWN_TO_ALL = "django-insecure-"  # the beginning of keys that Django and we make for development
 
 
 class Filter(SafeExceptionReporterFilter):
@@ -16,3 +25,60 @@ class Filter(SafeExceptionReporterFilter):
         if isinstance(cleansed, str) and "@" in cleansed:
             return _LOGIN_IN_URL.sub(self.cleansed_substitute, cleansed)
         return cleansed
+
+
+class Reporter(ExceptionReporter):
+    """Django's, without what exceptions and the variables of frames repeat of our secrets (DEBUG's page included)."""
+
+    def get_traceback_html(self) -> SafeString:
+        return SafeString(hush(super().get_traceback_html(), secrets()))
+
+    def get_traceback_text(self) -> SafeString:
+        return SafeString(hush(super().get_traceback_text(), secrets()))
+
+
+class Line(logging.Formatter):
+    r"""A line for each record: line breaks and other control characters of its message are written \n, \x1b, \u202e.
+
+    Tracebacks follow in lines of their own, each indented, so that none can be taken for a record. What
+    `django.security` logs is no fault of ours, and goes without.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = printable(self._head(record))
+        if not record.name.startswith("django.security"):
+            if record.exc_info:
+                line += _indented(self.formatException(record.exc_info))
+            if record.stack_info:
+                line += _indented(record.stack_info)
+        return hush(line, secrets())
+
+    def _head(self, record: logging.LogRecord) -> str:
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record)
+        return self.formatMessage(record)
+
+
+def secrets() -> list[str]:
+    """Every secret in the settings, and every login in an address there."""
+    return sorted(set(_secrets()))
+
+
+def _secrets() -> Iterator[str]:
+    found = [getattr(settings, name) for name in dir(settings) if name.isupper()]
+    for database in settings.DATABASES.values():
+        yield str(database.get("PASSWORD") or "")
+    for value in (*found, *settings.NOTIFY_TRANSPORT["OPTIONS"].values()):
+        if not isinstance(value, Secret) or value.startswith(_KNOWN_TO_ALL):
+            continue
+        if "://" not in value:
+            yield str(value)
+            continue
+        parsed = urlsplit(value)
+        for login in (parsed.password or parsed.username or "",):
+            yield login
+            yield unquote(login)
+
+
+def _indented(lines: str) -> str:
+    return "".join(f"\n    {printable(line)}" for line in lines.split("\n"))

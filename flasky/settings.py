@@ -26,7 +26,8 @@ SECRET_KEY = env.secret("SECRET_KEY", INSECURE_KEY)
 if SECRET_KEY == INSECURE_KEY and not DEBUG:
     raise ImproperlyConfigured("SECRET_KEY is not set. `make run` writes a fresh one into .env; or set DEBUG=true")
 
-# In error pages and error mails, which show settings and environment.
+# In error pages and error mails, which show settings, environment and variables.
+DEFAULT_EXCEPTION_REPORTER = "flasky.secrecy.Reporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "flasky.secrecy.Filter"
 
 FLASKY_URL = env.url("FLASKY_URL", "http://127.0.0.1:8000")

@@ -36,8 +36,8 @@ def secrets() -> list[str]:
     """What must not stand in any text that is shown or kept."""
     found = [str(options().get("password") or "")]
     proxy = urlsplit(str(options().get("proxy") or ""))
-    if proxy.password:
-        found += [proxy.password, unquote(proxy.password)]
+    if login := proxy.password or proxy.username:  # a user without a password is a token
+        found += [login, unquote(login)]
     return [secret for secret in found if secret]
 
 

@@ -10,7 +10,7 @@ from typing import cast
 
 from notify.smtp import dial
 from notify.smtp.envelope import Envelope, commands
-from notify.smtp.failure import decode
+from notify.smtp.failure import decode, printable
 from notify.smtp.login import Login
 from notify.smtp.seven_bit import seven_bit
 
@@ -278,5 +278,5 @@ def describe_tls(sock: object) -> str:
     names = cast("tuple[tuple[str, str], ...]", certificate.get("subjectAltName", ()))
     return (
         f"{sock.version()}, {cipher[0] if cipher else ''}, "
-        f"certificate of {names[0][1] if names else 'no name'} until {certificate.get('notAfter')}"
+        f"certificate of {printable(names[0][1]) if names else 'no name'} until {certificate.get('notAfter')}"
     )

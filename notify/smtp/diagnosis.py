@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from notify.smtp.causes import CAUSES, Diagnosis
-from notify.smtp.failure import PREPARE, Failure
+from notify.smtp.failure import PREPARE, Failure, one_line
 from notify.smtp.providers import Provider
 
 __all__ = ["Diagnosis", "diagnose", "known"]
@@ -14,7 +14,6 @@ NETEASE = ("163", "126", "yeah", "188", "vip163", "vip126", "163-enterprise")
 FOR_NOW = tuple(range(400, 500))
 FOR_GOOD = tuple(range(500, 600))
 _OF_RECIPIENT = ("recipient", "data", "end")
-_FOLD = re.compile(r"\s+(?:[245]\.\d{1,3}\.\d{1,3}\s+)?")
 _STATUS = re.compile(r"#?([245]\.\d{1,3}\.\d{1,3})\b")
 # Links, addresses and the names of hosts: what stands in them by chance says nothing.
 _NAMES = re.compile(
@@ -201,7 +200,7 @@ def matching(failure: Failure, *, provider: Provider | None = None) -> Iterator[
     """The rules that fit, the one that wins first."""
     unanswered = failure.code is None and failure.phase not in ("config", PREPARE)
     rules = (*_BREAKS, *_REPLIES) if unanswered else _REPLIES
-    text = _FOLD.sub(" ", failure.text).strip() if "\n" in failure.text else failure.text.strip()
+    text = one_line(failure.text).strip()
     words = text if unanswered else _NAMES.sub("…", text)
     return (rule for rule in rules if rule.fits(failure, text, words, provider))
 

@@ -2,6 +2,7 @@
 
 import base64
 import ipaddress
+import re
 import socket
 import threading
 import time
@@ -13,12 +14,14 @@ import python_socks
 from django.core.mail.utils import DNS_NAME
 from python_socks.sync import Proxy
 
+from notify.smtp.failure import decode, printable
 from notify.smtp.secret import Secret, hush
 
 Result = TypeVar("Result")
 OWN_NAME_SECONDS = 5.0
 _own_names: list[str] = []  # of this machine, as they were found; the last one is the best
 _HEADER_LIMIT = 8192  # bytes of a CONNECT reply
+_CONNECTED = re.compile(rb"HTTP/[0-9.]+ +2[0-9][0-9]( |$)")  # RFC 9112 4
 _UNREACHABLE = (0x01, 0x03, 0x04, 0x05, 0x06)  # SOCKS: general failure, network, host, refused, TTL expired
 
 
@@ -174,7 +177,7 @@ def connect_through(proxy: str, host: str, port: int, deadline: Deadline) -> soc
     except python_socks.ProxyError as error:
         raise ProxyFailed(f"proxy {place}: {_socks_reason(error, host, port)}") from None
     except OSError as error:
-        raise ProxyFailed(f"proxy {place}: {error}") from None
+        raise ProxyFailed(f"proxy {place}: {printable(str(error))}") from None
     except (ValueError, RuntimeError) as error:  # a port that is none; an answer that is not SOCKS
         raise ProxyFailed(f"proxy {place}: {type(error).__name__}") from None
 
@@ -200,10 +203,11 @@ def _socks_connect(
 
 def _socks_reason(error: python_socks.ProxyError, host: str, port: int) -> str:
     """The SOCKS reply (RFC 1928 6) in words that tell the proxy's trouble from the relay's."""
+    words = printable(str(error))
     if error.error_code in _UNREACHABLE:
-        return f"it answers, but cannot reach {host}:{port}: {error} (SOCKS reply 0x{error.error_code:02X})"
+        return f"it answers, but cannot reach {host}:{port}: {words} (SOCKS reply 0x{error.error_code:02X})"
     code = f" (SOCKS reply 0x{error.error_code:02X})" if error.error_code else ""
-    return f"it refused: {error}{code}; asked for {host}:{port}"
+    return f"it refused: {words}{code}; asked for {host}:{port}"
 
 
 def _http_connect(
@@ -225,10 +229,11 @@ def _http_connect(
             header += byte
             if not byte or len(header) > _HEADER_LIMIT:
                 raise ProxyFailed("proxy {}:{} did not answer in HTTP".format(*at))
-        status = header.split(b"\r\n", 1)[0].decode("latin-1")
-        if not status.split(" ", 1)[-1].startswith("2"):
-            status = hush(status, [login[1]] if login else [])
-            raise ProxyFailed("proxy {}:{}: {}; asked for {}".format(*at, status, target))
+        status = header.split(b"\r\n", 1)[0]
+        if not _CONNECTED.match(status):
+            # Where there is no password the user is a token.
+            words = decode(hush(status.decode("utf-8", "surrogateescape"), [login[1] or login[0]] if login else []))
+            raise ProxyFailed("proxy {}:{}: {}; asked for {}".format(*at, words, target))
     except BaseException:
         sock.close()
         raise

@@ -11,6 +11,7 @@ from django.utils.encoding import punycode
 from notify.smtp.failure import Error, marked
 
 _PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
+_NUMBER = re.compile(r"[0-9]{1,20}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # What Django takes though RFC 5322 does not: a name without a domain; and what SMTPUTF8 (RFC 6531) allows.
 _HARMLESS = {"addr-spec local part with no domain", "local-part contains non-ASCII characters)"}
@@ -68,7 +69,8 @@ def commands(features: Mapping[str, str], envelope: Envelope) -> list[bytes]:
 
 def _size(features: Mapping[str, str], size: int) -> str:
     limit = features["size"].strip()
-    if limit.isdigit() and 0 < int(limit) < size:
+    # RFC 1870 3: 1 to 20 digits, 0 for no limit. What is none of that says nothing.
+    if _NUMBER.fullmatch(limit) and 0 < int(limit) < size:
         text = f"5.3.4 The message has {size} bytes, the relay takes {limit} at most (SIZE, RFC 1870)"
         raise _local(smtplib.SMTPDataError(552, text.encode()), "data")
     return f" SIZE={size}"

@@ -16,7 +16,9 @@ Error = TypeVar("Error", bound=BaseException)
 PHASES = ("config", "proxy", "dns", "connect", "greeting", "ehlo", "tls", "auth", "sender", "recipient", "data", "end")
 # `prepare` is the one phase before the wire: the message itself could not be made into bytes.
 PREPARE = "prepare"
-_ENHANCED = re.compile(r"^\s*([245]\.\d{1,3}\.\d{1,3})\b")
+_ENHANCED = re.compile(r"^\s*([245]\.[0-9]{1,3}\.[0-9]{1,3})\b")
+# C0, DEL and C1, line and paragraph separators, marks that reorder what stands beside them, halves of characters.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _BREAKS = (TimeoutError, ConnectionError, smtplib.SMTPServerDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _TEXT_LIMIT = 2000  # characters of a relay's words that are kept
@@ -72,12 +74,14 @@ def marked(error: Error, phase: str) -> Error:
 
 
 def decode(raw: bytes | str) -> str:
-    """Reply bytes as text: UTF-8, else GBK (QQ answers so), else Latin-1.
+    """Reply bytes as one line of text: UTF-8, else GBK (QQ answers so), else Latin-1.
 
     In GBK the bytes beyond ASCII come in pairs, in Latin-1 mostly alone.
     """
-    if isinstance(raw, str):
-        return raw
+    return one_line(raw if isinstance(raw, str) else _decoded(raw))
+
+
+def _decoded(raw: bytes) -> str:
     if raw.isascii():
         return raw.decode("ascii")
     paired = all(len(run) % 2 == 0 for run in _BEYOND_ASCII.findall(raw))
@@ -87,10 +91,26 @@ def decode(raw: bytes | str) -> str:
     return raw.decode("latin-1")
 
 
+def printable(text: str) -> str:
+    r"""The text with what acts on a terminal, breaks a line or reorders letters written out: `\x1b`, `\n`, `\u202e`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """The lines of a reply joined by blanks, an enhanced code that they share said once, and all of it printable."""
+    if "\n" in text:
+        first, *others = [line.strip() for line in text.split("\n")]
+        code = _ENHANCED.match(first)
+        shared = code[1] if code else "\n"
+        text = " ".join(filter(None, [first, *(line.removeprefix(shared).strip() for line in others)]))
+    return printable(text.replace("\t", " "))
+
+
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret made unreadable, and with NUL gone (PostgreSQL refuses it)."""
-    # Lone surrogates, too, can be kept by no database.
-    return hush(text, secrets).replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
+    """One printable line, in which every secret is masked: fit to be kept by any database and shown anywhere."""
+    return one_line(hush(text, secrets))
 
 
 def _reply(error: BaseException) -> tuple[int | None, str]:

@@ -53,6 +53,8 @@ class Login(Wire):
             except OSError as error:
                 # Without the frames below: they hold what was said, and error pages show frames.
                 raise error.with_traceback(None) from None
+            except UnicodeEncodeError:  # halves of characters; the exception holds the whole text
+                raise smtplib.SMTPException("User and password cannot be written in UTF-8.") from None
             finally:
                 self.user = self.password = self._given = ""
                 self._refusal = None

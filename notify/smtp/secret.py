@@ -1,15 +1,44 @@
-"""Secrets: texts that are used and never shown, and how they are taken out of what others say."""
+"""Secrets: texts that are used and never shown, and how they are masked in what others say.
+
+What is masked: every run that shares SHARED characters or more with a secret, in any case of letters, as it is, in
+base64 (at any offset), in hexadecimal, percent-encoded, escaped for HTML, JSON, Python or C, and with blanks or
+punctuation between its letters. Base64 and hexadecimal are masked as whole words: nothing is left to guess from.
+A secret shorter than SHARED is masked where it is a whole word, and in base64: fewer letters than that stand by chance
+in much that is none. Takes time in proportion to the length of the text.
+"""
 
 import base64
 import binascii
+import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from urllib.parse import quote, quote_plus
+from typing import NamedTuple
 
 MASK = "***"
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{4,}={0,2}")
-_SHORT = 4  # characters; what is shorter stands by chance in much that is none
+SHARED = 6  # characters
+_SHORTEST_IN_OTHERS = 4  # characters of a short secret that is looked for in the middle of decoded base64
+_ESCAPES_IN_ESCAPES = 3
+_WORD = re.compile(r"[A-Za-z0-9+/_=-]{4,}")  # of base64 in both its alphabets, and of hexadecimal
+_URLSAFE = str.maketrans("+/", "-_")
+_ESCAPE = re.compile(
+    r"""(?P<bytes>(?:(?:%|=|0x|\\x)[0-9a-f]{2})+ | (?:\\[0-3][0-7]{2})+)
+    | (?P<units>(?:\\u[0-9a-f]{4})+)
+    | (?P<point>\\U[0-9a-f]{8} | \\u\{[0-9a-f]{1,6}\})
+    | (?P<entity>&(?:\#[0-9]{1,7}|\#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});)
+    | \\(?P<one>["'\\/bfnrt])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_BYTE = re.compile(r"(?:%|=|0x|\\x)([0-9a-f]{2})|\\([0-7]{3})", re.IGNORECASE)
+# What may stand between the letters of a secret that is looked for: nothing, blanks and what is not seen, or anything.
+_DROPPED = (
+    re.compile("(?!)"),
+    re.compile(
+        "[\\s\\x00-\\x1f\\x7f-\\x9f\\xad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufffd\\ud800-\\udfff]+"
+    ),
+    re.compile(r"[\W_]+"),
+)
+_ONE = dict(zip("bfnrt", "\b\f\n\r\t", strict=True))
 
 
 class Secret(str):
@@ -22,33 +51,189 @@ class Secret(str):
 
 
 def hush(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret made unreadable: as it is, percent-encoded, and in base64, alone or among others."""
-    for secret in secrets:
-        if not secret:
+    """The text with all that it shares with a secret masked: see above."""
+    wanted = [str(secret) for secret in secrets if secret]
+    if not wanted or not text:
+        return text
+    hidden, encoded = bytearray(len(text)), bytearray(len(text))
+    short = [secret for secret in wanted if len(secret) < SHARED]
+    grams = _grams(tuple(secret for secret in wanted if len(secret) >= SHARED))
+    for reading in _readings(text):
+        for secret in short:
+            _find_word(reading, secret, hidden)
+        _find_shared(reading, grams, hidden, encoded)
+    if short or any(encoded):
+        for word in _WORD.finditer(text):
+            if encoded.find(1, *word.span()) >= 0 or any(_holds(word[0], secret) for secret in short):
+                _mark(hidden, *word.span())
+    if not any(hidden):
+        return text
+    pieces, end = [], 0
+    for run in re.finditer(rb"\x01+", hidden):
+        pieces += [text[end : run.start()], MASK]
+        end = run.end()
+    return "".join([*pieces, text[end:]])
+
+
+class _Reading(NamedTuple):
+    """The letters that are read in a text, and where in it each begins and ends."""
+
+    letters: str
+    begins: Sequence[int]
+    ends: Sequence[int]
+
+    def without(self, dropped: re.Pattern[str]) -> "_Reading":
+        places = [place for kept in _pieces(self.letters, dropped) for place in range(*kept)]
+        begins, ends = self.begins, self.ends
+        letters = dropped.sub("", self.letters)
+        return _Reading(letters, [begins[place] for place in places], [ends[place] for place in places])
+
+
+class _Grams(NamedTuple):
+    """All runs of SHARED letters in the writings of secrets; `encoded`: those in base64 or hexadecimal."""
+
+    without: tuple[frozenset[str], ...]  # as _DROPPED has them
+    encoded: frozenset[str]
+
+
+def _readings(text: str) -> Iterator[_Reading]:
+    """The text as it is; and while it holds escapes, with them undone."""
+    reading = _Reading(text, range(len(text)), range(1, len(text) + 1))
+    yield reading
+    for _ in range(_ESCAPES_IN_ESCAPES):
+        if not _ESCAPE.search(reading.letters):
+            return
+        reading = _unescaped(reading)
+        yield reading
+
+
+def _unescaped(reading: _Reading) -> _Reading:
+    letters, begins, ends, done = [], [], [], 0  # type: list[str], list[int], list[int], int
+    for escape in _ESCAPE.finditer(reading.letters):
+        start, end = escape.span()
+        letters.append(reading.letters[done:start])
+        begins += reading.begins[done:start]
+        ends += reading.ends[done:start]
+        for letter, first, last in _meant(escape):
+            letters.append(letter)
+            begins.append(reading.begins[first])
+            ends.append(reading.ends[last - 1])
+        done = end
+    letters.append(reading.letters[done:])
+    begins += reading.begins[done:]
+    ends += reading.ends[done:]
+    return _Reading("".join(letters), begins, ends)
+
+
+def _meant(escape: re.Match[str]) -> Iterator[tuple[str, int, int]]:
+    """The letters that an escape, or a run of them, means, each with the place it is written at."""
+    start, end = escape.span()
+    if escape["bytes"]:
+        units = list(_BYTE.finditer(escape.string, start, end))
+        raw = bytes(int(unit[1], 16) if unit[1] else int(unit[2], 8) for unit in units)
+        try:
+            text, encoding = raw.decode(), "utf-8"
+        except UnicodeDecodeError:
+            text, encoding = raw.decode("latin-1"), "latin-1"
+        place = 0
+        for letter in text:
+            width = len(letter.encode(encoding))
+            yield letter, units[place].start(), units[place + width - 1].end()
+            place += width
+    elif escape["units"]:
+        raw = bytes.fromhex(escape["units"].replace("\\u", "").replace("\\U", ""))
+        for letter in raw.decode("utf-16-be", "surrogatepass"):
+            width = 12 if ord(letter) > 0xFFFF else 6
+            yield letter, start, start + width
+            start += width
+    elif escape["point"]:
+        point = int(escape["point"].strip("\\uU{}"), 16)
+        yield chr(point) if point <= 0x10FFFF else "\ufffd", start, end
+    else:
+        meant = html.unescape(escape["entity"]) if escape["entity"] else _ONE.get(escape["one"], escape["one"])
+        for letter in meant:
+            yield letter, start, end
+
+
+def _find_shared(reading: _Reading, grams: _Grams, hidden: bytearray, encoded: bytearray) -> None:
+    folded = reading._replace(letters=_folded(reading.letters))
+    for dropped, wanted in zip(_DROPPED, grams.without, strict=True):
+        letters = dropped.sub("", folded.letters)
+        places = [place for place in range(len(letters) - SHARED + 1) if letters[place : place + SHARED] in wanted]
+        if not places:
             continue
-        for form in _forms(secret):
-            text = text.replace(form, MASK)
-        text = _BASE64.sub(lambda run, secret=secret: MASK if _holds(run[0], secret) else run[0], text)  # type: ignore[misc]
-    return text
+        seen = folded.without(dropped)
+        for place in places:
+            begin, end = seen.begins[place], seen.ends[place + SHARED - 1]
+            _mark(hidden, begin, end)
+            if letters[place : place + SHARED] in grams.encoded:
+                _mark(encoded, begin, end)
 
 
-@lru_cache  # every reply of every relay is looked through
-def _forms(secret: str) -> tuple[str, ...]:
-    encoded = base64.b64encode(secret.encode("utf-8", "replace")).decode()
-    return tuple(dict.fromkeys([secret, quote(secret), quote(secret, safe=""), quote_plus(secret), encoded]))
+def _find_word(reading: _Reading, secret: str, hidden: bytearray) -> None:
+    for found in re.finditer(rf"(?<![^\W_]){re.escape(_folded(secret))}(?![^\W_])", _folded(reading.letters)):
+        _mark(hidden, reading.begins[found.start()], reading.ends[found.end() - 1])
+
+
+def _mark(places: bytearray, begin: int, end: int) -> None:
+    places[begin:end] = b"\1" * (end - begin)
+
+
+@lru_cache(maxsize=64)  # every reply of every relay is looked through
+def _grams(secrets: tuple[str, ...]) -> _Grams:
+    encoded = [_folded(each) for secret in secrets for each in _encoded(secret.encode("utf-8", "surrogatepass"))]
+    # The second: as it shows where nobody knew that it is UTF-8.
+    plain = [
+        _folded(each) for secret in secrets for each in (secret, secret.encode("utf-8", "replace").decode("latin-1"))
+    ]
+    return _Grams(
+        without=tuple(_cut([*plain, *encoded], dropped) for dropped in _DROPPED),
+        encoded=frozenset().union(*(_cut(encoded, dropped) for dropped in _DROPPED)),
+    )
+
+
+def _encoded(raw: bytes) -> Iterator[str]:
+    """In hexadecimal and base64. Of the latter without letters that depend on what stands beside the secret, too."""
+    yield raw.hex()
+    for before in range(3):
+        letters = base64.b64encode(bytes(before) + raw).decode()
+        whole = letters[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+        yield whole
+        yield whole.translate(_URLSAFE)
+
+
+def _cut(texts: list[str], dropped: re.Pattern[str]) -> frozenset[str]:
+    """All runs of SHARED letters."""
+    left = [dropped.sub("", text) for text in texts]
+    return frozenset(text[place : place + SHARED] for text in left for place in range(len(text) - SHARED + 1))
+
+
+def _pieces(text: str, dropped: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    """Where what is left begins and ends."""
+    begin = 0
+    for found in dropped.finditer(text):
+        yield begin, found.start()
+        begin = found.end()
+    yield begin, len(text)
+
+
+def _folded(text: str) -> str:
+    """In lower case, letter by letter: places stay."""
+    lower = text.lower()
+    if len(lower) == len(text):
+        return lower
+    return "".join([low if len(low := letter.lower()) == 1 else letter for letter in text])
 
 
 def _holds(run: str, secret: str) -> bool:
-    """Whether the run of characters, or what is left of it without some at its start, is base64 of the secret."""
-    plain = secret.encode("utf-8", "replace")
-    if len(secret) < _SHORT:
-        return False
+    """Whether the word, or what is left of it without some letters at its start, is base64 of the short secret."""
+    plain = secret.encode("utf-8", "surrogatepass")
     for start in range(4):
         letters = run[start:].rstrip("=").translate(str.maketrans("-_", "+/"))
         try:
             decoded = base64.b64decode(letters + "=" * (-len(letters) % 4))
         except binascii.Error:
             continue
-        if plain in decoded:
+        if plain in (decoded if len(secret) >= _SHORTEST_IN_OTHERS else re.split(rb"[\0: ]", decoded)):
             return True
     return False

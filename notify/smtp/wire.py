@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from notify.smtp.dial import Deadline
-from notify.smtp.failure import marked
+from notify.smtp.failure import marked, printable
 from notify.smtp.secret import Secret, hush
 from notify.spin import Spin
 
@@ -21,6 +21,7 @@ LINE_LIMIT = 8192  # bytes; RFC 5321 4.5.3.1.5 has 512
 REPLY_LIMIT = 100  # lines of one reply
 QUIT_SECONDS = 2.0
 ARMED_WITHIN = 0.2  # seconds by which a socket's timeout may exceed the deadline
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")  # tabs and the line feeds between lines stay
 _REFUSAL = re.compile(rb"^[45]\d\d(?!-)[^\n]*\n", re.MULTILINE)  # the last line of a reply that says no
 
 Observer = Callable[[str, str, float], None]  # phase, detail, milliseconds
@@ -59,7 +60,7 @@ class ObservedPhase(Phase):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         super().__exit__(kind, error, tb)
         if error is None and self._detail:
-            self._observer(self._name, "; ".join(self._detail), (time.monotonic() - self._started) * 1000)
+            self._observer(self._name, printable("; ".join(self._detail)), (time.monotonic() - self._started) * 1000)
 
 
 def _unheard(detail: str) -> None:
@@ -124,14 +125,17 @@ class Wire(smtplib.SMTP):
             raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
 
     def getreply(self) -> tuple[int, bytes]:
-        """One reply: its code (-1 for what is none) and its lines, joined by line feeds."""
+        r"""One reply: its code (-1 for what is none) and its lines, joined by line feeds.
+
+        Its control characters are written out (\x1b). Those beyond ASCII may be parts of letters here: see `decode`.
+        """
         lines = []
         while True:
             line = self._read_line()
-            code = int(line[:3]) if line[:3].isdigit() else -1
+            code = int(line[:3]) if line[:3].isdigit() else -1  # bytes: ASCII digits alone
             lines.append((line[4:] if code >= 0 else line).strip(b" \t\r"))
             if code < 0 or line[3:4] != b"-":
-                return code, self._hushed(b"\n".join(lines))
+                return code, self._made_fit(b"\n".join(lines))
             if len(lines) >= REPLY_LIMIT:
                 self.close()
                 raise smtplib.SMTPServerDisconnected("the server's reply has no end")
@@ -140,10 +144,12 @@ class Wire(smtplib.SMTP):
         self._buffer = b""
         super().close()
 
-    def _hushed(self, words: bytes) -> bytes:
-        if not self.secrets:
-            return words
-        return hush(words.decode("utf-8", "surrogateescape"), self.secrets).encode("utf-8", "surrogateescape")
+    def _made_fit(self, words: bytes) -> bytes:
+        """A reply as it may be kept: without the secrets, and without what acts on a terminal."""
+        if self.secrets:
+            text = words.decode("utf-8", "surrogateescape")
+            words = hush(text, self.secrets).encode("utf-8", "surrogateescape")
+        return _CONTROL.sub(lambda found: b"\\x%02x" % ord(found[0]), words)
 
     def _arm(self) -> None:
         """Give the socket what is left of the deadline; anew only where that differs, as each time is a system call."""

@@ -51,7 +51,7 @@ def test_it_is_shown_as_it_came_and_kept_without_a_cause(
     encoding: str,
 ) -> None:
     monkeypatch.setattr(dispatch, "stand_aside", lambda: None)
-    words = f"{code} {said}"
+    words = f"{code} {said}".replace("\n", " ")
     *first, last = said.split("\n")
     lines = [*(f"{code}-{line}\r\n" for line in first), f"{code} {last}\r\n"]
     with Scripted({verb: "".join(lines).encode(encoding)}, extensions=("AUTH PLAIN",)) as relay:

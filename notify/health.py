@@ -1,4 +1,4 @@
-"""Whether mail works, for machines that ask: /livez without the database, /readyz with reasons."""
+"""Whether mail works, for machines that ask: /livez without the database, /readyz with reasons for who may see them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from notify import operations
+from notify import metrics, operations
 from notify.models import Relay
 
 
@@ -23,12 +23,22 @@ def livez(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200, or 503 with the reasons: no database, a due message that nobody sends, a relay that takes nothing."""
+    """200, or 503: no database, a due message that nobody sends, a relay that takes nothing.
+
+    Everybody hears the relay's state and the id of its diagnosis; what it said, what an operator typed, and since when,
+    only those who may read /metrics.
+    """
     try:
-        facts = operations.health()
+        facts, trusted = operations.health(), metrics.may_see_relay(request)
     except DatabaseError as error:
-        return _answer([_("The database does not answer: %s") % type(error).__name__], database="unreachable")
-    return _answer(_shortcomings(facts), database="ok", **facts)
+        # Nobody's session can be read now.
+        known = [_("The database does not answer: %s") % type(error).__name__] if metrics.has_token(request) else None
+        return _answer(503, known, database="unreachable")
+    reasons = _shortcomings(facts)
+    status = 503 if reasons else 200
+    if trusted:
+        return _answer(status, reasons, database="ok", **facts)
+    return _answer(status, None, database="ok", relay={name: facts["relay"][name] for name in ("state", "diagnosis")})
 
 
 def _shortcomings(facts: dict[str, Any]) -> list[str]:
@@ -46,6 +56,6 @@ def _shortcomings(facts: dict[str, Any]) -> list[str]:
     return found
 
 
-def _answer(reasons: list[str], **facts: Any) -> JsonResponse:
-    status = "not ready" if reasons else "ready"
-    return JsonResponse({"status": status, "reasons": reasons, **facts}, status=503 if reasons else 200)
+def _answer(status: int, reasons: list[str] | None, **facts: Any) -> JsonResponse:
+    said = {"status": "ready" if status == 200 else "not ready"}
+    return JsonResponse({**said, **({} if reasons is None else {"reasons": reasons}), **facts}, status=status)

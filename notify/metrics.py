@@ -58,14 +58,27 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _refusal(request: HttpRequest) -> HttpResponse | None:
+def has_token(request: HttpRequest) -> bool:
+    """Whether the request bears NOTIFY_METRICS_TOKEN."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     expected = settings.NOTIFY_METRICS_TOKEN
-    if scheme.lower() == "bearer" and expected and constant_time_compare(token.strip(), expected):
-        return None
+    return scheme.lower() == "bearer" and bool(expected) and constant_time_compare(token.strip(), expected)
+
+
+def may_see_relay(request: HttpRequest) -> bool:
+    """Whether it bears the token, or comes from staff who may see the relay. Raises DatabaseError."""
+    if has_token(request):
+        return True
     # A session counts only where no token was tried: a wrong one is to be noticed.
-    if not scheme and request.user.is_authenticated:
-        return None if request.user.is_staff and request.user.has_perm(VIEW) else HttpResponse(status=403)
+    user = None if "Authorization" in request.headers else request.user
+    return bool(user and user.is_active and user.is_staff and user.has_perm(VIEW))
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    if may_see_relay(request):
+        return None
+    if "Authorization" not in request.headers and request.user.is_authenticated:
+        return HttpResponse(status=403)
     return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
 
 

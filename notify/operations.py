@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from notify import breaker, counts, dispatch, mail, transport, windows
 from notify.models import GIVE_UP_AFTER, Event, Message, MessageQuerySet, Relay, Visitor
+from notify.smtp.failure import printable
 
 State = Message.State
 POLL_SECONDS = 0.2
@@ -61,7 +62,7 @@ def health() -> dict[str, Any]:
 
 
 def status_lines(facts: dict[str, Any]) -> list[str]:
-    """The same for people."""
+    """The same for people; printable, whatever was said or typed."""
     relay, events, states = facts["relay"], facts["events"], dict(State.choices)
     lines = [_("messages") + "  " + ", ".join(f"{states[state]} {n}" for state, n in facts["messages"].items())]
     if facts["oldest_due_seconds"] is not None:
@@ -78,7 +79,7 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(_("events waiting for a digest  %d") % events["waiting"])
         for topic, due in events["next_digests"].items():
             lines.append(_("next digest  %(due)s (%(topic)s)") % {"due": due, "topic": topic})
-    return lines
+    return [printable(line) for line in lines]
 
 
 def retry(messages: MessageQuerySet) -> int:

@@ -5,6 +5,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from notify.smtp.failure import one_line
+
 PASS, WARN, FAIL, SKIP = "PASS", "WARN", "FAIL", "SKIP"
 
 
@@ -19,7 +21,7 @@ class Stage:
 
     def __str__(self) -> str:
         time_spent = "" if self.ms is None else f" ({self.ms:.0f} ms)"
-        return f"{self.status} {self.name} {self.detail}{time_spent}".replace("\n", " ")
+        return one_line(f"{self.status} {self.name} {self.detail}{time_spent}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class Report:
     def explanations(self) -> list[str]:
         """The lines below the stages; what several failures have in common is said once."""
         lines = [
-            f"{name}: {text}"
+            one_line(f"{name}: {text}")
             for problem in self.problems
             for name, text in ((_("server said"), problem.words), (_("cause"), problem.cause), (_("fix"), problem.fix))
             if text

@@ -8,6 +8,8 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 
+from notify.smtp.failure import one_line
+
 
 @contextlib.contextmanager
 def errors_explained(advice: str = "") -> Iterator[None]:
@@ -16,7 +18,8 @@ def errors_explained(advice: str = "") -> Iterator[None]:
         yield
     except DatabaseError as error:
         refuse_old_tables()
-        raise CommandError(" ".join([_("The database does not answer: %s.") % error, advice]).strip()) from error
+        said = one_line(str(error))
+        raise CommandError(" ".join([_("The database does not answer: %s.") % said, advice]).strip()) from error
 
 
 def refuse_old_tables() -> None:

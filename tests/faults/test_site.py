@@ -61,4 +61,4 @@ def test_row_31_health_is_red_by_the_age_of_the_oldest_due_message_not_by_their_
     outbox.sql("UPDATE notify_message SET due_at = ? WHERE id = 1", long_ago)
     status, facts = readiness(site)
     assert status == 503
-    assert "is delivery running?" in str(facts["reasons"])
+    assert facts["relay"] == {"state": "open", "diagnosis": ""}

@@ -15,6 +15,7 @@ from notify import delivery, dispatch, spin
 from notify.digest import Sweep
 from notify.management.database import errors_explained, refuse_old_tables
 from notify.models import Message, Relay
+from notify.smtp.failure import printable
 
 BAR = 30  # characters
 
@@ -54,7 +55,7 @@ class Command(BaseCommand):
             tally = delivery.deliver_due(connections=connections, stop=stop, progress=self._progress())
         if (relay := Relay.current()).state != Relay.State.OPEN:
             said = {"state": relay.get_state_display(), "reason": relay.reason}
-            self.stderr.write(_("The relay is %(state)s: %(reason)s") % said)
+            self.stderr.write(printable(_("The relay is %(state)s: %(reason)s") % said))
         waiting = Message.objects.unfinished().count()
         self.stdout.write(f"sent {tally.sent}, retry {tally.retry}, failed {tally.failed}, waiting {waiting}")
 

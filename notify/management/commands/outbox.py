@@ -50,7 +50,7 @@ class Command(BaseCommand):
         with errors_explained():
             answer = getattr(self, f"_{action}")(**options)
         if options["json"]:
-            self.stdout.write(json.dumps(answer, default=str, ensure_ascii=False))
+            self.stdout.write(json.dumps(answer, default=str))
         elif action == "status":
             self.stdout.write("\n".join(operations.status_lines(answer)))
         else:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from notify import dispatch
 from notify.report import Report, Stage
 from notify.smtp import providers
+from notify.smtp.failure import one_line
 from notify.trial import Trial
 
 WAIT_BEYOND_TIMEOUT = 15  # seconds, with --via outbox
@@ -51,7 +52,8 @@ class Command(BaseCommand):
             try:
                 report = trial.via_outbox(settings.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
             except DatabaseError as error:
-                raise CommandError(_("The outbox cannot be written: %s. Run: manage.py migrate") % error) from error
+                said = one_line(str(error))
+                raise CommandError(_("The outbox cannot be written: %s. Run: manage.py migrate") % said) from error
         self._conclude(report, as_json=json)
 
     def _recipients(self, addresses: list[str]) -> list[str]:
@@ -75,7 +77,7 @@ class Command(BaseCommand):
 
     def _conclude(self, report: Report, *, as_json: bool) -> None:
         if as_json:
-            self.stdout.write(json.dumps(report.as_json(), ensure_ascii=False))
+            self.stdout.write(json.dumps(report.as_json()))
         else:
             for line in report.explanations():
                 self.stdout.write(line)

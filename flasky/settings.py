@@ -1,6 +1,8 @@
 """Settings: the only reader of the environment. Every variable stands in .env.example with its default."""
 
+import contextlib
 import inspect
+import os
 from email.utils import parseaddr
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +17,13 @@ from flasky import environment as env
 from notify.smtp import providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# What is written at run time: names of visitors, mails with links to passwords. All that this process writes, here or
+# elsewhere, is for its user alone; SQLite gives its -wal and -shm the mode of the database.
+os.umask(0o077)
 VAR_DIR = BASE_DIR / "var"
+VAR_DIR.mkdir(mode=0o700, exist_ok=True)
+with contextlib.suppress(OSError):  # another user's: check W007 tells
+    VAR_DIR.chmod(0o700)
 env.load(BASE_DIR / ".env")
 
 # --- The site ---------------------------------------------------------------------------------------------------
@@ -25,6 +33,12 @@ INSECURE_KEY = "django-insecure-for-development-only"
 SECRET_KEY = env.secret("SECRET_KEY", INSECURE_KEY)
 if SECRET_KEY == INSECURE_KEY and not DEBUG:
     raise ImproperlyConfigured("SECRET_KEY is not set. `make run` writes a fresh one into .env; or set DEBUG=true")
+# As Django's security.W009, which only `check --deploy` would say.
+if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5 or SECRET_KEY.startswith("django-insecure-")):
+    raise ImproperlyConfigured(
+        "SECRET_KEY can be guessed: it needs 50 characters, at least 5 of them different, and no django-insecure- in "
+        "front. Make one: python -c 'import secrets; print(secrets.token_urlsafe(50))'"
+    )
 
 # In error pages and error mails, which show settings, environment and variables.
 DEFAULT_EXCEPTION_REPORTER = "flasky.secrecy.Reporter"
@@ -77,7 +91,8 @@ TEMPLATES = [
 ]
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns where it is missing
+STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns where it is missing
+FILE_UPLOAD_PERMISSIONS = 0o600  # of what collectstatic copies
 WHITENOISE_USE_FINDERS = True  # the admin's files are served without a collectstatic step
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -239,10 +254,23 @@ NOTIFY_RATE_LIMIT = env.number("NOTIFY_RATE_LIMIT", 0)
 NOTIFY_TRUSTED_PROXIES = env.number("NOTIFY_TRUSTED_PROXIES", 0, 0, 10)
 NOTIFY_FORM_SECONDS = env.number("NOTIFY_FORM_SECONDS", 1, 0, 60)
 
+# What anybody can cause by a request (django.security: a wrong Host, too many fields; django.request below 500) is a
+# line on stderr and no mail. A fault of ours (django.request, ERROR) is mailed, and leaves its traceback there too.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"notify": {"handlers": ["stderr"], "level": "INFO"}},
+    "filters": {"debug_off": {"()": "django.utils.log.RequireDebugFalse"}},
+    "formatters": {
+        "line": {"()": "flasky.secrecy.Line", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "mail_admins": {"class": "django.utils.log.AdminEmailHandler", "level": "ERROR", "filters": ["debug_off"]},
+    },
+    "loggers": {
+        "django": {"handlers": ["stderr"], "level": "INFO"},
+        "django.request": {"handlers": ["mail_admins"], "level": "INFO"},
+        "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "notify": {"handlers": ["stderr"], "level": "INFO"},
+    },
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 EXAMPLE = Path(__file__).resolve().parent.parent / ".env.example"
 # Set and empty: the same as unset, and it wins over a .env file.
 PLAIN = dict.fromkeys(re.findall(r"^([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILINE), "") | {
-    "SECRET_KEY": "test-key-that-signs-nothing-outside-of-the-tests",
+    "SECRET_KEY": "test-key-that-signs-nothing-outside-of-the-tests-at-all",
     "FLASKY_ADMIN": "admin@example.com",
     "FLASKY_URL": "http://flasky.example.com",
     "ALLOWED_HOSTS": "*",

@@ -16,7 +16,7 @@ PROGRAMS = frozenset(
 )
 NEED_ROOT = {"exim", "postfix"}
 # Debian's Exim and Postfix cannot both be installed: .ci/run unpacks Exim here.
-EXIM = Path(__file__).resolve().parent.parent / "var" / "exim" / "usr" / "sbin" / "exim4"
+EXIM = Path(__file__).resolve().parent.parent / ".exim" / "usr" / "sbin" / "exim4"
 # `make node` brings these.
 NODE_MODULES = Path(__file__).resolve().parent / "node" / "node_modules"
 NODE_PACKAGES = ("caniemail", "html-validate", "smtp-server")

@@ -111,9 +111,7 @@ def test_a_database_that_is_away_tells_a_stranger_that_it_is_and_no_more(
     assert answer.json()["database"] == "unreachable"
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/livez", "/readyz", "/metrics", "/nowhere", "/admin/", "/admin/login/"]
-)
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics", "/nowhere", "/admin/", "/admin/login/"])
 @pytest.mark.parametrize("host", ["testserver", "evil.example"])
 def test_no_page_tells_a_stranger_anybodys_words(client: Client, settings: Any, path: str, host: str) -> None:
     settings.ALLOWED_HOSTS = ["testserver"]

@@ -1,5 +1,6 @@
 """Real servers from Debian and npm, each a private instance on loopback."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,6 +12,12 @@ import pytest
 from tests.services.exim import Exim
 from tests.services.nodemailer import Nodemailer
 from tests.services.postfix import Postfix
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_that_others_can_read() -> None:
+    """The servers' own users read what is written for them; Flasky's settings let nobody read anything."""
+    os.umask(0o022)
 
 
 @pytest.fixture

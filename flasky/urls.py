@@ -5,7 +5,10 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from notify.views import login
+
 urlpatterns = [
+    path("admin/login/", login),
     path("admin/notify/previews/", RedirectView.as_view(pattern_name="admin:notify_message_previews")),
     path("admin/", admin.site.urls),
     # What browsers ask for on pages that name no icon: the admin's.

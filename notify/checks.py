@@ -1,10 +1,13 @@
 """System checks: what is configured wrongly, said before a mail is lost to it. E stops, W warns."""
 
+import ipaddress
 import os
+import shlex
 import sqlite3
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from email.utils import parseaddr
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +17,8 @@ from django.utils.translation import gettext as _
 
 from notify import claims
 from notify.smtp import providers
+
+SHOWN = 5  # paths that a warning names
 
 
 @register("notify")
@@ -48,6 +53,31 @@ def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
             )
         )
     return found + _check_sender(options)
+
+
+@register("notify", Tags.security)
+def check_password_in_clear(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    options = settings.NOTIFY_TRANSPORT["OPTIONS"]
+    host = str(options.get("host") or "")
+    encrypted = options.get("use_tls") or options.get("use_ssl")
+    if not options.get("password") or encrypted or (_is_this_machine(host) and not options.get("proxy")):
+        return []
+    return [
+        Warning(
+            _("MAIL_PASSWORD goes to %s in clear: everybody on the way can read it.") % host,
+            hint=_("Set MAIL_USE_TLS=true (STARTTLS, port 587) or MAIL_USE_SSL=true (TLS at once, port 465)."),
+            id="notify.W010",
+        )
+    ]
+
+
+def _is_this_machine(host: str) -> bool:
+    if host in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_sender(options: dict[str, Any]) -> list[CheckMessage]:
@@ -94,16 +124,42 @@ def check_secrecy(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
                 id="notify.E006",
             )
         )
-    path = settings.BASE_DIR / ".env"
-    if path.exists() and os.name == "posix" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+    if exposed := [path for path in _private() if _others_can_read(path)]:
+        shown = [
+            str(path.relative_to(settings.BASE_DIR) if path.is_relative_to(settings.BASE_DIR) else path)
+            for path in exposed
+        ]
         found.append(
             Warning(
-                _("%s can be read by other users of this machine.") % ".env",
-                hint=_("Run: %s") % "chmod 600 .env",
+                _("%s can be read by other users of this machine.") % ", ".join(shown[:SHOWN]),
+                hint=_("Run: %s") % f"chmod go= {shlex.join(shown)}",
                 id="notify.W007",
             )
         )
     return found
+
+
+def _private() -> Iterator[Path]:
+    """What holds secrets, names and mails: .env, the database, and what is written at run time."""
+    yield settings.BASE_DIR / ".env"
+    database = settings.DATABASES["default"]
+    if str(database["ENGINE"]).endswith("sqlite3"):
+        yield from (Path(f"{database['NAME']}{suffix}") for suffix in ("", "-wal", "-shm", "-journal"))
+    folder = getattr(settings, "VAR_DIR", None)
+    if folder and folder.is_dir():
+        yield folder
+        # Static files are everybody's.
+        yield from (path for path in sorted(folder.rglob("*")) if path.relative_to(folder).parts[0] != "static")
+
+
+def _others_can_read(path: Path) -> bool:
+    if os.name != "posix":
+        return False
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISLNK(mode) and bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 @register("notify", Tags.database)

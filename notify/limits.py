@@ -1,4 +1,6 @@
-"""How many posts a client may send in a minute (NOTIFY_RATE_LIMIT), counted in the database for all processes.
+"""How many names, and how many failed logins, a client may post in a minute (NOTIFY_RATE_LIMIT).
+
+Counted in the database for all processes, each kind on its own.
 
 A row per client and ten seconds; nobody waits for another client's row. No 60 seconds ever hold more than the limit; a
 place that was taken is free again after 60 to 70 seconds. Refused posts are not counted. Without a limit nothing is
@@ -20,19 +22,26 @@ SLOT = 10  # seconds
 SLOTS = 7  # that a minute may touch
 
 
-def wait(request: HttpRequest, now: float | None = None) -> int:
+def wait(request: HttpRequest, now: float | None = None, *, kind: str = "") -> int:
     """Count a post; 0 where it may pass, else the seconds until one will. `now` in seconds since 1970."""
     limit = settings.NOTIFY_RATE_LIMIT
     if not limit:
         return 0
     now = now or time.time()
-    slot, client = int(now // SLOT), _key(client_address(request))
+    slot, client = int(now // SLOT), _key(client_address(request), kind)
     rows = ClientSlot.objects.filter(client=client, slot__gt=slot - SLOTS).order_by("slot")
     posts = dict(rows.values_list("slot", "posts"))
     before = sum(count for each, count in posts.items() if each < slot)
     if _count(client, slot, most=limit - before):
         return 0
     return _seconds_until_free(posts, limit, now)
+
+
+def take_back(request: HttpRequest, *, kind: str = "") -> None:
+    """The post that `wait` counted last is not to count."""
+    if settings.NOTIFY_RATE_LIMIT:
+        rows = ClientSlot.objects.filter(client=_key(client_address(request), kind), posts__gt=0)
+        rows.filter(pk__in=rows.order_by("-slot").values("pk")[:1]).update(posts=F("posts") - 1)
 
 
 def client_address(request: HttpRequest) -> str:
@@ -51,7 +60,7 @@ def _without_port(address: str) -> str:
     return address.partition(":")[0] if address.count(":") == 1 else address
 
 
-def _key(address: str) -> str:
+def _key(address: str, kind: str = "") -> str:
     """What is kept of an address: nothing it could be read from. An IPv6 client has a /64 to itself (RFC 6177)."""
     try:
         parsed = ipaddress.ip_address(address)
@@ -60,7 +69,7 @@ def _key(address: str) -> str:
     mapped = getattr(parsed, "ipv4_mapped", None)
     if isinstance(parsed, ipaddress.IPv6Address) and not mapped:
         address = str(ipaddress.ip_network((parsed, 64), strict=False))
-    return salted_hmac("notify.limits", str(mapped or address), algorithm="sha256").hexdigest()[:32]
+    return salted_hmac(f"notify.limits{kind}", str(mapped or address), algorithm="sha256").hexdigest()[:32]
 
 
 def _seconds_until_free(posts: dict[int, int], limit: int, now: float) -> int:

@@ -4,6 +4,7 @@ import logging
 import sys
 
 from django.conf import settings
+from django.contrib import admin
 from django.core import signing
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, InterfaceError, OperationalError
@@ -12,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from django.views.decorators.cache import cache_control
+from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_http_methods
 
 from notify import limits
@@ -78,6 +79,22 @@ def _greeting(request: HttpRequest) -> dict[str, object]:
     except signing.BadSignature:
         return {}
     return value
+
+
+@never_cache
+def login(request: HttpRequest) -> HttpResponse:
+    """The admin's login, where failed ones are counted by client address, up to NOTIFY_RATE_LIMIT in a minute."""
+    if request.method != "POST":
+        return admin.site.login(request)
+    # Counted before the password is looked at: many at a time are no way around it.
+    if seconds := limits.wait(request, kind="login"):
+        response = _error(429)
+        response["Retry-After"] = str(seconds)
+        return response
+    response = admin.site.login(request)
+    if response.status_code == 302:
+        limits.take_back(request, kind="login")
+    return response
 
 
 # The pages of 400, 404, 413 and 500, which is 503 while the database is away. Django's own read the body for a CSRF

@@ -180,7 +180,7 @@ def test_a_fault_of_ours_is_said_in_the_pages_hand(client: Client, monkeypatch: 
     assert "Something broke on our side" in answer.content.decode()
 
 
-@pytest.mark.parametrize("template", ["400", "403", "403_csrf", "404", "413", "500", "503"])
+@pytest.mark.parametrize("template", ["400", "403", "403_csrf", "404", "413", "429", "500", "503"])
 def test_error_pages_need_neither_request_nor_database(
     template: str, django_assert_num_queries: Callable[[int], AbstractContextManager[object]]
 ) -> None:

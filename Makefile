@@ -4,7 +4,7 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test slow kill bench node check lint types messages requirements python-is-new-enough port-is-free
+.PHONY: run test slow kill bench node check lint types audit messages requirements python-is-new-enough port-is-free
 
 run: $(VENV)/.server .env port-is-free
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -40,6 +40,11 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	@DEBUG=true $(BIN)/mypy
+
+# Pitfalls in our code, and known vulnerabilities of the packages (needs the network; says so where there is none).
+audit: $(VENV)/.dev
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive flasky notify manage.py
+	@$(BIN)/python .ci/advisories
 
 # One pip run per set of packages; the stamp is older than the list when the list has changed.
 $(VENV)/.server: requirements-server.txt | $(VENV)

@@ -143,8 +143,8 @@ def _private() -> Iterator[Path]:
     """What holds secrets, names and mails: .env, the database, and what is written at run time."""
     yield settings.BASE_DIR / ".env"
     database = settings.DATABASES["default"]
-    if str(database["ENGINE"]).endswith("sqlite3"):
-        yield from (Path(f"{database['NAME']}{suffix}") for suffix in ("", "-wal", "-shm", "-journal"))
+    if str(database.get("ENGINE")).endswith("sqlite3"):
+        yield from (Path(f"{database.get('NAME')}{suffix}") for suffix in ("", "-wal", "-shm", "-journal"))
     folder = getattr(settings, "VAR_DIR", None)
     if folder and folder.is_dir():
         yield folder

@@ -21,8 +21,10 @@ KILLS ?= 200
 kill: $(VENV)/.dev
 	@KILLS=$(KILLS) $(BIN)/python -m pytest -m slow tests/faults/test_kill.py -n 2 -rP $(ARGS)
 
-bench: $(VENV)/.dev
-	@$(BIN)/python -m benchmarks.compare
+# Side by side with the peers, which have a virtual environment of their own. make bench ARGS="enqueue --rounds 5" runs a part.
+BENCH := var/bench-venv
+bench: $(BENCH)/.packages
+	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 # What the tests borrow from npm: axe, Lighthouse, html-validate, caniemail, smtp-server.
 node: tests/node/node_modules
@@ -54,6 +56,11 @@ $(VENV)/.server: requirements-server.txt | $(VENV)
 $(VENV)/.dev: requirements-dev.txt | $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@ $(VENV)/.server
+
+$(BENCH)/.packages: benchmarks/requirements.txt | python-is-new-enough
+	@$(PYTHON) -m venv --clear $(BENCH)
+	@$(BENCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 $(VENV): | python-is-new-enough
 	@$(PYTHON) -m venv $@

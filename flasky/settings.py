@@ -146,8 +146,8 @@ if str(_database["ENGINE"]).endswith("sqlite3"):
         **_options,
     }
 else:
-    _database["CONN_MAX_AGE"] = 60
     _database["CONN_HEALTH_CHECKS"] = True
+_database["CONN_MAX_AGE"] = 60
 
 # --- Language and time ------------------------------------------------------------------------------------------
 
@@ -265,11 +265,11 @@ LOGGING = {
     },
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
-        "mail_admins": {"class": "django.utils.log.AdminEmailHandler", "level": "ERROR", "filters": ["debug_off"]},
+        "admins": {"class": "notify.errors.AdminEventHandler", "level": "ERROR", "filters": ["debug_off"]},
     },
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "INFO"},
-        "django.request": {"handlers": ["mail_admins"], "level": "INFO"},
+        "django.request": {"handlers": ["admins"], "level": "INFO"},
         "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "notify": {"handlers": ["stderr"], "level": "INFO"},
     },

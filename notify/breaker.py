@@ -11,8 +11,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from notify import claims, retry, transport
-from notify.models import Message, Relay
-from notify.statement import Statement
+from notify.models import Message, Outcome, Relay
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +19,6 @@ State = Relay.State
 # A probe further away than the longest pause a diagnosis asks for: the clock was set back.
 FURTHEST_PROBE_SECONDS = 2 * 86400
 TROUBLED = (State.DOWN, State.HELD)
-_STATE = Statement("notify_relay_state", postgresql="SELECT state FROM notify_relay WHERE id = 1", returns=(str,))
 
 
 @dataclass(frozen=True)
@@ -31,16 +29,9 @@ class Permit:
     failures: int = 0
 
 
-def is_open() -> bool:
-    """Whether any number of messages may be sent: what is asked for every batch."""
-    return _STATE.fetch() == [(State.OPEN,)]
-
-
 def admit() -> Permit | None:
     """Leave to send now, or None while the relay is paused, or is not to be probed yet."""
-    if is_open():
-        return Permit()
-    relay = Relay.current()  # made where it was not there, and perhaps open by now
+    relay = Relay.current()
     if relay.state == State.OPEN:
         return Permit()
     if relay.state == State.PAUSED or not Message.objects.due().exists():
@@ -56,7 +47,7 @@ def admit() -> Permit | None:
 
 def report_failure(permit: Permit, decision: retry.Decision, *, reason: str, diagnosis: str) -> bool:
     """The relay as a whole is unusable. True for the first to say so; an operator's pause stands above it."""
-    state = State.HELD if decision.kind is retry.Kind.HOLD else State.DOWN
+    state = State.HELD if decision.outcome is Outcome.HOLD else State.DOWN
     columns = {
         "state": state,
         "reason": reason,

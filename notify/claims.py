@@ -1,7 +1,7 @@
-"""Claim and settle: who holds a message, in single statements that only the holder of its token can follow up.
+"""Claim and record: who holds a message. Single statements that only the holder of its token can follow up.
 
-A claim is one UPDATE that takes due rows in order, gives them a token and pushes `due_at` to the end of a lease, on
-the database's clock. A worker that dies therefore needs nobody to clean up: its rows come due again. Every settle
+A claim is one UPDATE that takes due rows in order, gives them a token and pushes `due_at` to the end of a lease, by
+the database's clock. The rows of a worker that dies come due by themselves; no janitor is needed. Every record
 is conditional on the token, so a worker that lost its lease changes nothing.
 """
 
@@ -13,12 +13,12 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.db import connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
-from notify.models import Message
-from notify.statement import Statement
+from notify.models import Body, Message
 
 # Beyond every lease and every step of retry.SCHEDULE.
 FURTHEST_SECONDS = 3600
@@ -26,73 +26,72 @@ FURTHEST_SECONDS = 3600
 # The condition of the index `message_unfinished`, word for word: SQLite uses a partial index only then.
 _UNFINISHED = "state IN ('queued', 'sending')"
 
-# RETURNING has no order: a row's place in the batch rides at the end of its token.
-_CLAIM = Statement(
-    "notify_claim",
+# RETURNING has no order, so the token ends with the row's place in the batch.
+_CLAIM = {
     # SKIP LOCKED lets workers pass each other.
-    postgresql=f"""
+    "postgresql": f"""
     WITH due AS MATERIALIZED (
-        SELECT id, due_at, octet_length(mime) AS size FROM notify_message
+        SELECT id, due_at, body_id FROM notify_message
         WHERE {_UNFINISHED} AND due_at <= statement_timestamp()
-        ORDER BY due_at, id LIMIT ? FOR UPDATE SKIP LOCKED
+        ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED
     ), batch AS (
-        SELECT id, row_number() OVER places AS place, sum(size) OVER places - size AS bytes_before
-        FROM due WINDOW places AS (ORDER BY due_at, id)
+        SELECT due.id, row_number() OVER places AS place,
+            sum(octet_length(body.mime)) OVER places - octet_length(body.mime) AS bytes_before
+        FROM due JOIN notify_body AS body ON body.id = due.body_id
+        WINDOW places AS (ORDER BY due.due_at, due.id)
     )
     UPDATE notify_message AS message
-    SET state = 'sending', claim = ? || '.' || lpad(batch.place::text, 5, '0'),
-        due_at = statement_timestamp() + ? * interval '1 second'
-    FROM batch WHERE message.id = batch.id AND batch.bytes_before < ?
-    RETURNING message.id, message.sender, message.recipient, message.mime, message.attempts, message.claim,
+    SET state = 'sending', claim = %s || '.' || lpad(batch.place::text, 5, '0'),
+        due_at = statement_timestamp() + %s * interval '1 second'
+    FROM batch WHERE message.id = batch.id AND batch.bytes_before < %s
+    RETURNING message.id, message.sender, message.recipient, message.body_id, message.attempts, message.claim,
         message.expires_at <= statement_timestamp()
     """,  # noqa: S608  (no value from outside is part of the text)
-    sqlite=f"""
+    "sqlite": f"""
     WITH batch AS (
         SELECT id, row_number() OVER () AS place, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS bytes_before
         FROM (
-            SELECT id, length(mime) AS size FROM notify_message
-            WHERE {_UNFINISHED} AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
-            ORDER BY due_at, id LIMIT ?
+            SELECT message.id, length(body.mime) AS size
+            FROM notify_message AS message JOIN notify_body AS body ON body.id = message.body_id
+            WHERE message.{_UNFINISHED} AND due_at <= strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')
+            ORDER BY due_at, message.id LIMIT %s
         )
     )
     UPDATE notify_message
-    SET state = 'sending', claim = ? || '.' || substr('00000' || batch.place, -5),
-        due_at = strftime('%Y-%m-%d %H:%M:%f', 'now', ? || ' seconds')
-    FROM batch WHERE notify_message.id = batch.id AND batch.bytes_before < ?
-    RETURNING notify_message.id, sender, recipient, mime, attempts, claim,
-        expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+    SET state = 'sending', claim = %s || '.' || substr('00000' || batch.place, -5),
+        due_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s || ' seconds')
+    FROM batch WHERE notify_message.id = batch.id AND batch.bytes_before < %s
+    RETURNING notify_message.id, sender, recipient, body_id, attempts, claim,
+        expires_at <= strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')
     """,  # noqa: S608
-    settings={
-        # PostgreSQL, where it has not counted the table yet, would sort all that waits to find the first few.
-        "enable_seqscan": "off",
-        "enable_bitmapscan": "off",
-        "synchronous_commit": "off",  # a claim that a power cut takes back is claimed again
-    },
-    returns=(int, str, str, bytes, int, str, bool),
+}
+# Before statistics exist PostgreSQL would sort the whole queue to find its first rows; and a claim that a power cut
+# takes back is simply claimed again.
+_CLAIM_SETTINGS = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL synchronous_commit = off"
 )
 
-_SENT = Statement(
-    "notify_mark_sent",
-    # A "sent" need not be on the disk when the next mail goes out: what a power cut takes back is a duplicate with the
-    # same Message-ID, never a loss. For this transaction alone: whoever uses the connection next may be a visitor. Said
-    # as a condition that always holds, which is cheaper than `settings` or a join, and early enough for a commit.
-    postgresql="""
+_SENT = {
+    # Need not be on the disk before the next mail goes out: what a power cut takes back is a duplicate with the same
+    # Message-ID, never a loss. Set by a condition that always holds, so that it costs no round trip and ends with
+    # this statement: behind a pool the session serves visitors next.
+    "postgresql": """
     UPDATE notify_message
-    SET state = 'sent', claim = '', sent_at = statement_timestamp(), attempts = ?, reply = ?, diagnosis = '',
+    SET state = 'sent', claim = '', sent_at = statement_timestamp(), attempts = %s, reply = %s, diagnosis = '',
         uncertain = false
-    WHERE id = ? AND claim = ? AND set_config('synchronous_commit', 'off', true) = 'off'
+    WHERE id = %s AND claim = %s AND set_config('synchronous_commit', 'off', true) = 'off'
     """,
-    sqlite="""
+    "sqlite": """
     UPDATE notify_message
-    SET state = 'sent', claim = '', sent_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts = ?, reply = ?,
+    SET state = 'sent', claim = '', sent_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now'), attempts = %s, reply = %s,
         diagnosis = '', uncertain = false
-    WHERE id = ? AND claim = ?
+    WHERE id = %s AND claim = %s
     """,
-)
+}
 
 
 class Claimed(NamedTuple):
-    """A message in a worker's hands, with all that sending it takes. `token` fences every settle."""
+    """A message a worker holds, with all it takes to send it. `token` fences every record."""
 
     id: int
     sender: str
@@ -105,25 +104,33 @@ class Claimed(NamedTuple):
 
 
 def lease_seconds() -> int:
-    """How long a claim holds: longer than an attempt, so that nobody else sends what is being sent."""
+    """How long a claim holds: longer than an attempt, so that no other worker sends the same message meanwhile."""
     return int(getattr(settings, "NOTIFY_LEASE", settings.MAIL_TIMEOUT + 15))
 
 
 def claim(limit: int, *, size: int = 2**62) -> list[Claimed]:
-    """Take up to `limit` due messages, the longest due first, and no more once their bodies exceed `size` bytes."""
+    """Claim up to `limit` due messages, the longest due first, and no more once their bodies exceed `size` bytes."""
     lease = lease_seconds()
-    until = time.monotonic() + lease  # before it is asked for: the lease begins no sooner
-    rows = _CLAIM.fetch(limit, secrets.token_hex(12), lease, size)
+    until = time.monotonic() + lease  # before the claim: the lease begins no sooner
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(_CLAIM_SETTINGS)
+        cursor.execute(_CLAIM[connection.vendor], [limit, secrets.token_hex(12), lease, size])
+        rows = cursor.fetchall()
+    stored = Body.objects.filter(pk__in={row[3] for row in rows}).values_list("pk", "mime")
+    mime = {key: bytes(content) for key, content in stored}
     claimed = [
-        Claimed(key, sender, recipient, bytes(mime), attempts, token, bool(expired), until)
-        for key, sender, recipient, mime, attempts, token, expired in rows
+        Claimed(key, sender, recipient, mime[body], attempts, token, bool(expired), until)
+        for key, sender, recipient, body, attempts, token, expired in rows
     ]
     return sorted(claimed, key=attrgetter("token"))
 
 
 def mark_sent(message: Claimed, *, reply: str) -> bool:
-    """The relay took it. False where the claim was lost meanwhile."""
-    return _SENT.execute(message.attempts + 1, reply, message.id, message.token) == 1
+    """The relay accepted it. False if the claim was lost meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SENT[connection.vendor], [message.attempts + 1, reply, message.id, message.token])
+        return bool(cursor.rowcount == 1)
 
 
 def mark_retry(message: Claimed, *, delay: float, reply: str, diagnosis: str, uncertain: bool) -> bool:
@@ -164,8 +171,8 @@ def release(messages: Collection[Claimed]) -> None:
         ).update(state=Message.State.QUEUED, due_at=F("created_at"), claim="")
 
 
-def pull_in() -> int:
-    """Make due what is to wait longer than any schedule does: the clock was set back. Returns how many."""
+def unstrand() -> int:
+    """Make due what would wait longer than any schedule says: the clock was set back. Returns how many."""
     stranded = Message.objects.unfinished().filter(due_at__gt=in_seconds(FURTHEST_SECONDS))
     return stranded.update(due_at=Now()) if stranded.exists() else 0
 

@@ -15,11 +15,9 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
-from notify.models import Attempt, HourlyCount
+from notify.models import HourlyCount, Outcome
 
 WRITE_EVERY = 1.0  # seconds
-SENT = "sent"
-FAIL = Attempt.Decision.FAIL.value
 # Where the hours go that are folded together: long before the first real one.
 FOLDED = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -56,7 +54,7 @@ class Successes:
         """Raises DatabaseError, and then still knows them."""
         self._written_at = time.monotonic()
         if self._count:
-            add(SENT, count=self._count, seconds=self._seconds)
+            add(Outcome.SENT, count=self._count, seconds=self._seconds)
             self._count, self._seconds = 0, 0.0
 
 
@@ -116,5 +114,5 @@ def hour_of(moment: datetime) -> datetime:
 
 
 def _hour(begins: datetime, attempts: dict[str, int]) -> Hour:
-    sent, failed = attempts.get(SENT, 0), attempts.get(FAIL, 0)
+    sent, failed = attempts.get(Outcome.SENT, 0), attempts.get(Outcome.FAIL, 0)
     return Hour(begins, sent=sent, retried=sum(attempts.values()) - sent - failed, failed=failed)

@@ -1,20 +1,25 @@
-"""Claims due messages, sends each, and settles each right after the relay's answer. Never a transaction across SMTP."""
+"""Claims due messages, sends each, and records each right after the relay's reply.
+
+No transaction is open during SMTP I/O.
+"""
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
 
-from notify import breaker, claims, counts, retry
+from notify import breaker, claims, counts, outcome
 from notify.claims import Claimed
+from notify.models import Outcome
+from notify.outcome import Result
 from notify.session import Session
-from notify.setback import Setback, judge
 
 logger = logging.getLogger(__name__)
 
@@ -22,15 +27,15 @@ BATCH = 100  # messages claimed in one statement, of all connections together
 SMALLEST_BATCH = 20
 BATCH_BYTES = 8 * 1024 * 1024  # of all connections together: a batch's bodies are what a worker's memory holds
 NOTE_SUCCESS_EVERY = 1.0  # seconds
-DATABASE_BACKOFF = (0.1, 0.5, 1, 2, 5, 10)  # seconds between tries of a database that does not answer
-LAST_WORD_SECONDS = 30  # how long a stopping worker goes on trying to write an outcome down
+DATABASE_BACKOFF = (0.1, 0.5, 1, 2, 5, 10)  # seconds between attempts to reach a database that does not answer
+LAST_WORD_SECONDS = 30  # how long a stopping worker keeps trying to record an outcome
 
-Progress = Callable[[], None]  # called after every message that was tried
+Progress = Callable[[], None]  # called after each attempt
 
 
 @dataclass
 class Tally:
-    """What became of the messages that were tried."""
+    """How many messages were sent, will be retried, and failed for good."""
 
     sent: int = 0
     retry: int = 0
@@ -55,14 +60,20 @@ class Worker:
         self._session = Session()
         self._attempt_seconds = settings.MAIL_TIMEOUT
         self._successes = counts.Successes()
-        self._tuned: object = None
 
-    def drain(self) -> None:
-        """Send until nothing is due, the relay is unusable, or `stop` is set. Raises DatabaseError."""
-        self._relax_durability()
-        while not self._stop.is_set() and self._send_some():
-            pass
-        self._successes.write()
+    def drain(self, seconds: float = math.inf) -> bool:
+        """Send until nothing is due, the relay is unusable, `stop` is set, or so much time has passed.
+
+        True if time ended it: more may be due. Raises DatabaseError.
+        """
+        until, goes_on = time.monotonic() + seconds, True
+        with _relaxed_durability():
+            while goes_on and not self._stop.is_set():
+                goes_on = self._send_batch()
+                if time.monotonic() >= until:
+                    break
+            self._successes.write()
+        return goes_on and not self._stop.is_set()
 
     def rest(self) -> None:
         self._session.rest()
@@ -70,25 +81,20 @@ class Worker:
     def close(self) -> None:
         self._session.close()
 
-    def _send_some(self) -> bool:
-        """Claim a batch and send it, and what comes due meanwhile; False when there is none, or none may be sent."""
+    def _send_batch(self) -> bool:
+        """Claim a batch and send it; False if nothing is due or the relay is unusable. What is not sent is released."""
         permit = breaker.admit()
         if permit is None:
             return False
         batch = deque(claims.claim(1 if permit.probe else self._batch, size=self._batch_bytes))
-        return bool(batch) and self._send_batch(batch, permit)
-
-    def _send_batch(self, batch: deque[Claimed], permit: breaker.Permit) -> bool:
-        """Send a claimed batch and empty it; False when the relay turned out unusable. The rest is given back."""
-        usable, perhaps_more = True, len(batch) > 1
+        if not batch:
+            return False
+        usable = True
         try:
             while batch and usable and not self._stop.is_set():
-                if perhaps_more and len(batch) == 1:
-                    perhaps_more = self._top_up(batch)
                 if time.monotonic() + self._attempt_seconds > batch[0].held_until:
-                    break  # the next attempt might outlive the lease: give back, and claim anew
-                message = batch.popleft()
-                usable = self._send_one(message, permit, following=batch[0] if batch else None)
+                    break  # the next attempt might outlive the lease: release, and claim again
+                usable = self._send_one(batch.popleft(), permit)
                 if self._progress:
                     self._progress()
         except (DatabaseError, InterfaceError):
@@ -98,89 +104,90 @@ class Worker:
         claims.release(batch)
         return usable
 
-    def _top_up(self, batch: deque[Claimed]) -> bool:
-        """Claim more while the last one is in hand, whose body takes the next envelope along; False where none is."""
-        if not breaker.is_open():
-            return False
-        more = claims.claim(self._batch, size=self._batch_bytes)
-        batch.extend(more)
-        return bool(more)
-
-    def _send_one(self, message: Claimed, permit: breaker.Permit, *, following: Claimed | None) -> bool:
-        """Send and settle one message; False when it is the relay that failed."""
+    def _send_one(self, message: Claimed, permit: breaker.Permit) -> bool:
+        """Send one message and record the outcome; False if the relay as a whole failed."""
         started = time.monotonic()
         try:
-            reply = self._session.send(message, following=following)
+            reply = self._session.send(message)
         except Exception as error:  # noqa: BLE001  (a poison message may raise anything, and must not stop the queue)
-            seconds = time.monotonic() - started
-            return self._settle_failure(judge(message, error, seconds, permit), permit)
-        ended = time.monotonic()
-        self._insist(lambda: claims.mark_sent(message, reply=reply), message)
-        self.tally.sent += 1
-        self._successes.note(ended - started)
-        if permit.probe or ended - self._noted_at >= NOTE_SUCCESS_EVERY:
-            self._report_success(permit)
-            self._noted_at = ended
-        return True
-
-    def _report_success(self, permit: breaker.Permit) -> None:
-        """A probe's success opens the relay; any other is worth a note now and then, and no reason to stop sending."""
-        try:
-            breaker.report_success(permit)
-        except (DatabaseError, InterfaceError):
-            if permit.probe:
-                raise
-
-    def _settle_failure(self, setback: Setback, permit: breaker.Permit) -> bool:
-        message, failure, decision = setback.message, setback.failure, setback.decision
-        self._insist(lambda: setback.write(permit), message)
-        logger.info("message %s: %s in phase %s: %s", message.id, decision.kind.value, failure.phase, failure.words)
-        if setback.relay_answered:
-            breaker.report_answer(permit)
-        if decision.kind is retry.Kind.FAIL:
-            self.tally.failed += 1
+            result = outcome.failure(message, error, time.monotonic() - started, permit)
         else:
-            self.tally.retry += 1
-        return not decision.blames_relay
+            result = outcome.success(message, reply, time.monotonic() - started)
+        self._record(result, permit)
+        if result.failure is None:
+            self.tally.sent += 1
+            self._successes.note(result.seconds)
+        else:
+            said = (message.id, result.decision.outcome.value, result.failure.phase, result.reply)
+            logger.info("message %s: %s in phase %s: %s", *said)
+            self.tally.failed += result.decision.outcome is Outcome.FAIL
+            self.tally.retry += result.decision.outcome is not Outcome.FAIL
+        if result.relay_answered:
+            self._report_answer(result, permit)
+        return not result.blames_relay
 
-    def _insist(self, settle: Callable[[], bool], message: Claimed) -> None:
-        """Write an outcome down before anything else is sent, however long the database is away."""
+    def _report_answer(self, result: Result, permit: breaker.Permit) -> None:
+        """A probe that was answered reopens the relay; any other success is noted once a second."""
+        if result.failure is not None:
+            breaker.report_answer(permit)
+        elif permit.probe or time.monotonic() - self._noted_at >= NOTE_SUCCESS_EVERY:
+            self._noted_at = time.monotonic()
+            try:
+                breaker.report_success(permit)
+            except (DatabaseError, InterfaceError):
+                if permit.probe:
+                    raise
+
+    def _record(self, result: Result, permit: breaker.Permit) -> None:
+        """Record an outcome before anything else is sent, however long the database is away."""
         deadline, tries = None, 0
+        message = result.message
         while True:
             try:
-                if not settle():
-                    logger.warning("message %s was no longer ours when its outcome was known", message.id)
+                if not result.record(permit):
+                    logger.warning("the claim of message %s was lost before its outcome was recorded", message.id)
                 return
-            except (OperationalError, InterfaceError, InternalError) as error:  # the last: it may only be read
+            except (OperationalError, InterfaceError, InternalError) as error:  # the last: it may be read-only
                 if self._stop.is_set():
                     deadline = deadline or time.monotonic() + LAST_WORD_SECONDS
                     if time.monotonic() > deadline:
-                        logger.critical("the outcome of message %s could not be written down: %s", message.id, error)
+                        logger.critical("the outcome of message %s could not be recorded: %s", message.id, error)
                         raise
-                logger.error("the database does not take an outcome, sending waits: %s", error)
+                logger.error("an outcome cannot be recorded, sending is suspended: %s", error)
                 connection.close()
                 time.sleep(DATABASE_BACKOFF[min(tries, len(DATABASE_BACKOFF) - 1)])
                 tries += 1
 
-    def _relax_durability(self) -> None:
-        """Let settles on SQLite return before they are on the disk; on PostgreSQL each says so itself.
 
-        A "sent" that a power cut takes back is a duplicate with the same Message-ID, never a loss.
-        """
-        connection.ensure_connection()
-        if connection.vendor == "sqlite" and self._tuned is not connection.connection:
-            with connection.cursor() as cursor:
-                cursor.execute("PRAGMA synchronous=NORMAL")
-            self._tuned = connection.connection
+@contextlib.contextmanager
+def _relaxed_durability() -> Iterator[None]:
+    """Let outcomes on SQLite be recorded before they are on the disk; on PostgreSQL the statements say so themselves.
+
+    A "sent" that a power cut takes back is a duplicate with the same Message-ID, never a loss.
+    """
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        yield
+        return
+    _set_synchronous("NORMAL")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            _set_synchronous("FULL")
+
+
+def _set_synchronous(level: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA synchronous={level}")
 
 
 def deliver_due(
     *, connections: int = 1, stop: threading.Event | None = None, progress: Progress | None = None
 ) -> Tally:
-    """Deliver what is due over so many connections and end. Raises DatabaseError where the database fails."""
+    """Deliver what is due over so many connections, then end. Raises DatabaseError where the database fails."""
     stop = stop or threading.Event()
     breaker.notice_configuration()
-    claims.pull_in()
+    claims.unstrand()
     workers = [Worker(stop, progress, connections=connections) for _ in range(connections)]
     errors: list[DatabaseError] = []
 

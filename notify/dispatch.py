@@ -1,44 +1,63 @@
-"""Who runs delivery, and waking it: a thread of the web process, a worker process, or Celery.
+"""Who runs the worker, and waking it: threads of the web process, a worker process, or Celery.
 
-The row in the outbox is the truth; a wake-up may be lost or come twice.
+The row in the outbox is the truth; a wake-up may be lost or doubled.
 """
 
 import logging
+import math
 import os
 import threading
 import time
+from typing import Any
 
 from django.conf import settings
+from django.core.signals import request_started
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils.module_loading import import_string
 
 from notify import breaker, claims
 from notify.delivery import DATABASE_BACKOFF, Worker
-from notify.digest import Sweep
+from notify.events.digest import notify_due
 from notify.models import Message
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0  # other processes store messages too, and leases and intervals end
+# Between looks at the database: other processes store messages too, and leases and intervals end.
+POLL_SECONDS = 1.0
+POSTGRESQL_POLL_SECONDS = 0.1  # of a worker process, which is not woken by what the site stores
+REST_SECONDS = 0.02  # after a turn: in a flood one look at the database serves many wake-ups
+UNSTRAND_EVERY = 60.0  # seconds
+NOTIFY_EVERY = 1.0  # seconds, while there is always something to send
 
 
 class Loop:
-    """Delivers whatever comes due until it is stopped: the workers' loop, wherever it runs."""
+    """The worker's loop, in whichever process: notifies of events and delivers what is due until it is stopped."""
 
-    def __init__(self, *, sweeps: bool, stop: threading.Event, wake: threading.Event, connections: int = 1) -> None:
-        self._sweep = Sweep() if sweeps else None
+    def __init__(
+        self,
+        *,
+        notifies: bool,
+        stop: threading.Event,
+        wake: threading.Event,
+        connections: int = 1,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._notifies = notifies
         self._stop = stop
         self._wake = wake
         self._worker = Worker(stop, connections=connections)
-        self._begun = False
+        self._poll_seconds = poll_seconds
+        self._unstranded_at = -UNSTRAND_EVERY
+        self._has_begun = False
 
     def run(self) -> None:
-        """Return once `stop` is set and the message in hand is settled. A database that is away is waited for."""
+        """Return once `stop` is set and the message in hand is recorded. Waits for a database that is unavailable."""
         tries = 0
         while not self._stop.is_set():
             self._wake.clear()
+            busy = False
             try:
-                self.turn()
+                busy = self.turn()
                 tries = 0
             except (DatabaseError, InterfaceError) as error:
                 logger.error("delivery waits for the database: %s", error)
@@ -46,37 +65,51 @@ class Loop:
                 self._stop.wait(DATABASE_BACKOFF[min(tries, len(DATABASE_BACKOFF) - 1)])
                 tries += 1
             except Exception:
-                logger.exception("delivery stumbled and goes on")
+                logger.exception("an error in delivery; it continues")
                 connection.close()
-            if not threading.main_thread().is_alive() and not self._wake.is_set():
+            if not threading.main_thread().is_alive() and not (busy or self._wake.is_set()):
                 break  # a command that is over, and all it stored had its chance
-            self._wake.wait(POLL_SECONDS)
+            if not busy:
+                self._stop.wait(REST_SECONDS)
+                self._wake.wait(self._poll_seconds)
         self._worker.close()
         connection.close()
 
-    def turn(self) -> None:
-        """Tell what is to be told, send what is due."""
-        if self._sweep:
-            self._sweep.run()
-        if not self._begun:
+    def turn(self) -> bool:
+        """Notify of events, send what is due. True if there was something to do."""
+        busy = self._notifies and notify_due() > 0
+        if not self._has_begun:
             breaker.notice_configuration()
-            self._begun = True
-        claims.pull_in()
+            self._has_begun = True
+        if time.monotonic() - self._unstranded_at >= UNSTRAND_EVERY:
+            claims.unstrand()
+            self._unstranded_at = time.monotonic()
         if Message.objects.due().exists():
-            self._worker.drain()
+            # Events come about while messages are sent, too: a queue that never ends must not keep them waiting.
+            busy |= self._worker.drain(NOTIFY_EVERY if self._notifies else math.inf)
         else:
             self._worker.rest()
+        return busy
 
 
 def watch(*, connections: int, stop: threading.Event) -> None:
     """Deliver over so many connections until `stop` is set."""
-    wake = threading.Event()
-    loops = [Loop(sweeps=number == 0, stop=stop, wake=wake, connections=connections) for number in range(connections)]
-    threads = [threading.Thread(target=loop.run, name=f"deliver-{number}") for number, loop in enumerate(loops)]
+    poll_seconds = POSTGRESQL_POLL_SECONDS if connection.vendor == "postgresql" else POLL_SECONDS
+    for thread in start_threads(connections, stop, threading.Event(), poll_seconds):
+        thread.join()
+
+
+def start_threads(
+    connections: int, stop: threading.Event, wake: threading.Event, poll_seconds: float = POLL_SECONDS
+) -> list[threading.Thread]:
+    """A thread per connection to the relay; the first one also notifies of events."""
+    threads = []
+    for number in range(connections):
+        loop = Loop(notifies=number == 0, stop=stop, wake=wake, connections=connections, poll_seconds=poll_seconds)
+        threads.append(threading.Thread(target=loop.run, name=f"deliver-{number}", daemon=False))
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    return threads
 
 
 class Leaving(threading.Event):
@@ -97,33 +130,32 @@ class Leaving(threading.Event):
 
 
 class Dispatcher:
-    """Delivery inside this process: a thread per connection, started when first needed, and again after every fork.
+    """Delivery inside this process: a thread per connection, started by the first wake-up or request.
 
-    The threads are no daemons: Python waits for them when the process ends, so the message in hand is finished, and
-    a command that stored a mail (`manage.py shell`, say) gives it one chance before it goes.
+    The threads are not daemons: Python waits for them when the process ends, so the message in hand is finished, and
+    a command that stored a mail (`manage.py shell`, say) gets one chance to deliver it before it ends.
     """
 
     def __init__(self, *, serving: bool = False) -> None:
         self._serving = serving
-        self._standing_aside = False
+        self._is_disabled = False
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._stop = Leaving(grace=0)
         self._wake = threading.Event()
-        self._has_begun = self._is_interrupted = False
 
     def serve(self) -> None:
-        """This process serves the site: deliver from now on, and in every process forked from it."""
+        """This process serves the site: deliver from the first request on, and at once in processes forked from it."""
         self._serving = True
-        self.start()
+        request_started.connect(self._on_request, dispatch_uid="notify.dispatch")
 
-    def stand_aside(self) -> None:
+    def disable(self) -> None:
         """The process delivers by other means (a command): what it stores itself starts no threads."""
-        self._standing_aside = True
+        self._is_disabled = True
 
     def wake(self) -> None:
         """Something was committed."""
-        if not self._standing_aside:
+        if not self._is_disabled:
             self._wake.set()
             self.start()
 
@@ -132,63 +164,45 @@ class Dispatcher:
             if any(thread.is_alive() for thread in self._threads):
                 return
             self._stop = Leaving(grace=0 if self._serving else settings.MAIL_TIMEOUT)
-            self._threads = [
-                threading.Thread(target=self._run, args=[number], name=f"deliver-{number}")
-                for number in range(settings.NOTIFY_CONNECTIONS)
-            ]
-            for thread in self._threads:
-                thread.start()
+            self._threads = start_threads(settings.NOTIFY_CONNECTIONS, self._stop, self._wake)
 
     def stop(self) -> None:
         """Finish the message in hand and end the threads."""
         self._stop.set()
         self._wake.set()
         for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(settings.MAIL_TIMEOUT)
+            thread.join(settings.MAIL_TIMEOUT)
         self._threads = []
 
-    def step_aside(self) -> None:
-        """Before a fork: nothing of ours may be open, nor in hand."""
-        self._is_interrupted = self._has_begun and any(thread.is_alive() for thread in self._threads)
-        self.stop()
-
-    def go_on(self) -> None:
-        """After a fork, in the parent. Where delivery had not begun, the process only forks those that serve."""
-        if self._is_interrupted:
+    def restart_in_child(self) -> None:
+        """After a fork: the parent's threads are not here. A server's child delivers as its parent does."""
+        serving = self._serving
+        self.__init__()  # type: ignore[misc]  # the parent's locks and events may be held
+        if serving:
+            self.serve()
             self.start()
 
-    def renew(self) -> None:
-        """In a forked child: the parent's threads are not here. A server's child delivers as its parent did."""
-        self.__init__(serving=self._serving)  # type: ignore[misc]  # locks and events of the parent may be held
-        if self._serving:
-            self.start()
-
-    def _run(self, number: int) -> None:
-        if self._serving:
-            # A server that forks does so now: nothing of ours may be open then.
-            self._wake.wait(POLL_SECONDS)
-        self._has_begun |= not self._stop.is_set()
-        Loop(sweeps=number == 0, stop=self._stop, wake=self._wake, connections=settings.NOTIFY_CONNECTIONS).run()
+    def _on_request(self, **kwargs: Any) -> None:
+        self.start()
 
 
 _dispatcher = Dispatcher()
-os.register_at_fork(before=_dispatcher.step_aside, after_in_parent=_dispatcher.go_on, after_in_child=_dispatcher.renew)
+os.register_at_fork(after_in_child=_dispatcher.restart_in_child)
 
 
 def serve() -> None:
-    """Called where a server comes in (wsgi, asgi): this process delivers, if the setting says so."""
+    """Called at a server's entry (wsgi, asgi): this process delivers if NOTIFY_DISPATCH is `thread`."""
     if settings.NOTIFY_DISPATCH == "thread":
         _dispatcher.serve()
 
 
-def stand_aside() -> None:
+def disable() -> None:
     """Called by commands that deliver: they need no waking."""
-    _dispatcher.stand_aside()
+    _dispatcher.disable()
 
 
 def wake() -> None:
-    """Called after the commit that stored a message."""
+    """Called after a commit that stored a message or an event."""
     if settings.NOTIFY_DISPATCH == "thread":
         _dispatcher.wake()
     elif settings.NOTIFY_DISPATCH == "celery":
@@ -201,4 +215,4 @@ def _send_task() -> None:
     try:
         app.send_task("notify.tasks.deliver", ignore_result=True, retry=False)
     except Exception as error:  # noqa: BLE001  (kombu's brokers each raise their own)
-        logger.warning("the broker took no wake-up (%s); the message waits in the outbox", error)
+        logger.warning("the broker did not accept the wake-up (%s); the message stays in the outbox", error)

@@ -24,10 +24,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from notify import counts
-from notify.models import Attempt, Event, Message, Relay
+from notify.models import Event, Message, Outcome, Relay
 
 VIEW = "notify.view_relay"
-Decision, State = Attempt.Decision, Message.State
+State = Message.State
 
 
 class Outbox(Collector):
@@ -103,14 +103,14 @@ def _queue() -> Iterator[Metric]:
 
 def _attempts() -> Iterator[Metric]:
     rows = counts.totals()
-    sent = sum(attempts for outcome, _, attempts, _ in rows if outcome == counts.SENT)
+    sent = sum(attempts for outcome, _, attempts, _ in rows if outcome == Outcome.SENT)
     yield CounterMetricFamily("notify_sent", "Messages the relay took.", value=sent)
-    yield _by_cause("notify_retried", "Attempts whose message is tried again, by cause.", rows, Decision.RETRY)
-    yield _by_cause("notify_failed", "Attempts whose message failed for good, by cause.", rows, Decision.FAIL)
+    yield _by_cause("notify_retried", "Attempts whose message is tried again, by cause.", rows, Outcome.RETRY)
+    yield _by_cause("notify_failed", "Attempts whose message failed for good, by cause.", rows, Outcome.FAIL)
     unusable = "Attempts that found the relay as a whole unusable, by cause."
-    yield _by_cause("notify_relay_failures", unusable, rows, Decision.DOWN, Decision.HOLD)
+    yield _by_cause("notify_relay_failures", unusable, rows, Outcome.DOWN, Outcome.HOLD)
     seconds = SummaryMetricFamily("notify_attempt_seconds", "Length of attempts, by outcome.", labels=["outcome"])
-    for outcome in (counts.SENT, *Decision.values):
+    for outcome in Outcome.values:
         own = [row for row in rows if row[0] == outcome]
         seconds.add_metric([outcome], count_value=sum(row[2] for row in own), sum_value=sum(row[3] for row in own))
     yield seconds

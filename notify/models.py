@@ -1,10 +1,10 @@
-"""The tables: visitors, the events they cause, the messages that tell of them, and the relay that takes those.
+"""The tables: visitors, the events they cause, the messages that carry those, and the relay's state.
 
-Querysets have adjectives (`due`, `waiting`), models have verbs. What a worker does to a message it holds stands
-in `claims`, and what becomes of the relay in `breaker`: single statements that do not trust a row read earlier.
+Querysets have adjectives (`due`, `waiting`). Workers change claimed messages in `claims` and the relay in `breaker`, by
+single conditional statements that do not trust a row read earlier.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models, transaction
@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from notify import names
 
 GIVE_UP_AFTER = timedelta(days=5)  # from storing (or an operator's retry) to the last attempt: RFC 5321 4.5.4.1
+RETRY_AFTER = timedelta(seconds=30)  # after a notification's template that failed
 
 
 class Visitor(models.Model):
@@ -24,8 +25,6 @@ class Visitor(models.Model):
 
     name = models.CharField(_("name"), max_length=names.MAX_LENGTH, unique=True, validators=[names.validate])
     created_at = models.DateTimeField(_("first seen"), default=timezone.now, db_default=Now(), editable=False)
-    # False for rows made past Visitor.save (bulk_create, SQL): the sweep tells of them. Fixtures are never told of.
-    announced = models.BooleanField(_("announced"), default=False, db_default=False, editable=False)
 
     class Meta:
         verbose_name = _("visitor")
@@ -45,8 +44,6 @@ class Visitor(models.Model):
         """Keep the visitor and all that `post_save` does, or nothing. Raises ValidationError for a bad name."""
         self.clean()
         names.validate(self.name)
-        if self._state.adding:
-            self.announced = True
         with transaction.atomic(using=kwargs.get("using")):
             super().save(*args, **kwargs)
 
@@ -56,21 +53,35 @@ class Visitor(models.Model):
 
 class EventQuerySet(models.QuerySet["Event"]):
     def waiting(self) -> "EventQuerySet":
-        """Not yet told to anybody."""
+        """Not notified yet."""
         return self.filter(notified_at=None)
+
+    def ready(self, now: datetime) -> "EventQuerySet":
+        """Waiting, and not put off after a template that failed."""
+        clock_set_back = models.Q(retry_at__gt=now + RETRY_AFTER)
+        return self.waiting().filter(models.Q(retry_at=None) | models.Q(retry_at__lte=now) | clock_set_back)
+
+    def failing(self) -> "EventQuerySet":
+        """Their own template failed: they are tried again, or were mailed by summary and link."""
+        return self.exclude(error="")
 
 
 class Event(models.Model):
-    """Something administrators should hear of, exactly once: `topic` and `key` together name it."""
+    """Something administrators are notified of, exactly once: `topic` and `key` identify it."""
 
     topic = models.CharField(_("topic"), max_length=100)
     key = models.CharField(_("key"), max_length=200)
     subject = models.CharField(_("subject"), max_length=200)
     summary = models.CharField(_("summary"), max_length=500)
     url = models.CharField(_("link"), max_length=500, blank=True)
+    template = models.CharField(_("template"), max_length=200, blank=True, default="", db_default="")
+    context = models.TextField(_("context"), blank=True, default="", db_default="")  # see events.context
     created_at = models.DateTimeField(_("happened"), default=timezone.now)
-    notified_at = models.DateTimeField(_("told"), null=True, blank=True)
-    message_id = models.CharField(_("Message-ID of the mail that told it"), max_length=255, blank=True)
+    notified_at = models.DateTimeField(_("notified"), null=True, blank=True)
+    message_id = models.CharField(_("Message-ID of the notification"), max_length=255, blank=True)
+    failures = models.PositiveSmallIntegerField(_("template failures"), default=0, db_default=0)
+    retry_at = models.DateTimeField(_("next attempt"), null=True, blank=True)
+    error = models.TextField(_("template error"), blank=True, default="", db_default="")
 
     objects = EventQuerySet.as_manager()
 
@@ -80,10 +91,12 @@ class Event(models.Model):
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(name="event_told_once", fields=["topic", "key"])]
         indexes = [
-            # Read by digest: events in waiting, per topic.
+            # Read by digest: waiting events per topic.
             models.Index(name="event_waiting", fields=["topic", "id"], condition=models.Q(notified_at=None)),
-            # Read by the admin: what a mail told of.
+            # Read by the admin: the events in a mail.
             models.Index(name="event_by_message_id", fields=["message_id"]),
+            # Read by the dashboard.
+            models.Index(name="event_failing", fields=["id"], condition=~models.Q(error="")),
         ]
 
     def __str__(self) -> str:
@@ -91,11 +104,12 @@ class Event(models.Model):
 
 
 class Window(models.Model):
-    """A topic's interval: the events that were mailed one by one since it opened. One row per topic."""
+    """A topic's interval and how many events were mailed one by one within it. One row per topic, for workers only."""
 
     topic = models.CharField(_("topic"), max_length=100, primary_key=True)
-    opened_at = models.DateTimeField(_("opened"))
+    opened_at = models.DateTimeField(_("opened"), null=True)  # null: no interval yet
     singles = models.PositiveIntegerField(_("mailed one by one"), default=0)
+    retry_at = models.DateTimeField(_("next attempt"), null=True, blank=True)  # after a digest that failed
 
     class Meta:
         verbose_name = _("interval")
@@ -103,6 +117,19 @@ class Window(models.Model):
 
     def __str__(self) -> str:
         return self.topic
+
+
+class Body(models.Model):
+    """The MIME bytes of one message, shared by the rows of all its recipients."""
+
+    mime = models.BinaryField(_("MIME"))
+
+    class Meta:
+        verbose_name = _("body")
+        verbose_name_plural = _("bodies")
+
+    def __str__(self) -> str:
+        return f"body {self.pk}"
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -134,7 +161,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class Message(models.Model):
-    """One envelope: one sender, one recipient, and the bytes that were rendered once, for good."""
+    """One envelope: one sender, one recipient, and the bytes that were rendered once."""
 
     class State(models.TextChoices):
         QUEUED = "queued", _("queued")
@@ -147,19 +174,19 @@ class Message(models.Model):
     sender = models.CharField(_("sender"), max_length=320)
     recipient = models.CharField(_("recipient"), max_length=320)
     subject = models.CharField(_("subject"), max_length=1000, blank=True)
-    mime = models.BinaryField(_("MIME"))
+    body = models.ForeignKey(Body, models.PROTECT, related_name="messages", verbose_name=_("body"))
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
     created_at = models.DateTimeField(_("stored"), default=timezone.now)
     due_at = models.DateTimeField(_("due"), default=timezone.now)
     expires_at = models.DateTimeField(_("given up after"))
-    # Not positive by a constraint: PostgreSQL reads that anew for each settle.
+    # Not PositiveIntegerField: PostgreSQL would evaluate its CHECK on every UPDATE.
     attempts = models.IntegerField(_("attempts"), default=0)
     claim = models.CharField(_("claim"), max_length=50, blank=True)
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
     reply = models.TextField(_("last reply"), blank=True)
     diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
     uncertain = models.BooleanField(
-        _("outcome unknown"), default=False, help_text=_("A send whose answer was never heard: it may arrive twice.")
+        _("outcome unknown"), default=False, help_text=_("No reply was received; it may be delivered twice.")
     )
     # Read by the admin: what it says (a password reset's link, say) is shown only to those who may operate the outbox.
     sensitive = models.BooleanField(_("sensitive"), default=False, db_default=False)
@@ -194,14 +221,23 @@ class Message(models.Model):
         return f"{self.subject} → {self.recipient}"
 
 
-class Attempt(models.Model):
-    """One failed try, in the relay's words and ours."""
+class Outcome(models.TextChoices):
+    """How an attempt ended, and what follows from it."""
 
-    class Decision(models.TextChoices):
-        RETRY = "retry", _("try again")
-        FAIL = "fail", _("failed for good")
-        HOLD = "hold", _("relay held")
-        DOWN = "down", _("relay down")
+    SENT = "sent", _("sent")
+    RETRY = "retry", _("try again")  # this message again, later
+    FAIL = "fail", _("failed for good")  # this message never
+    DOWN = "down", _("relay down")  # no message for now: time will mend it
+    HOLD = "hold", _("relay held")  # no message until someone acts
+
+    @property
+    def blames_relay(self) -> bool:
+        """The relay as a whole is unusable, not just for this message."""
+        return self in (Outcome.DOWN, Outcome.HOLD)
+
+
+class Attempt(models.Model):
+    """One failed attempt at a message: the relay's words and what follows."""
 
     message = models.ForeignKey(Message, models.CASCADE, related_name="failed_attempts")
     at = models.DateTimeField(_("when"), default=timezone.now)
@@ -211,7 +247,7 @@ class Attempt(models.Model):
     enhanced = models.CharField(_("enhanced code"), max_length=11, blank=True)
     text = models.TextField(_("words"))
     diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
-    decision = models.CharField(_("decision"), max_length=10, choices=Decision.choices)
+    decision = models.CharField(_("decision"), max_length=10, choices=Outcome.choices)
 
     class Meta:
         verbose_name = _("failed attempt")
@@ -226,7 +262,7 @@ class HourlyCount(models.Model):
     """Attempts that ended within an hour, by how they ended: what charts and metrics are made of."""
 
     hour = models.DateTimeField(_("hour"))
-    outcome = models.CharField(_("outcome"), max_length=10)  # sent, or an Attempt.Decision
+    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome.choices)
     diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
     attempts = models.PositiveBigIntegerField(_("attempts"), default=0)
     seconds = models.FloatField(_("seconds, summed up"), default=0)

@@ -9,15 +9,17 @@ from typing import Any
 
 from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.functional import lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from notify import breaker, counts, dispatch, mail, transport, windows
-from notify.models import GIVE_UP_AFTER, Event, Message, MessageQuerySet, Relay, Visitor
+from notify import breaker, counts, dispatch, transport
+from notify.events import digest
+from notify.models import GIVE_UP_AFTER, Body, Event, Message, MessageQuerySet, Relay, Visitor
+from notify.rendering.message import build, new_message_id
 from notify.smtp.failure import printable
 
 State = Message.State
@@ -39,7 +41,7 @@ def status() -> dict[str, Any]:
         "events": {
             "waiting": waiting["count"],
             "oldest_seconds": _age(waiting["oldest"]),
-            "next_digests": {topic: _iso(due) for topic, due in windows.next_digests().items()},
+            "next_digests": {topic: _iso(due) for topic, due in digest.next_digests().items()},
         },
         **health(),
     }
@@ -100,7 +102,7 @@ def cancel(messages: MessageQuerySet) -> int:
 def resend(messages: MessageQuerySet) -> int:
     """Send messages again: each as a new one, with a Message-ID and a Date of its own. Returns how many."""
     with transaction.atomic():
-        copies = [_copy(message) for message in messages.finished()]
+        copies = [_copy(message) for message in messages.finished().select_related("body")]
         Message.objects.bulk_create(copies)
         transaction.on_commit(dispatch.wake, robust=True)
     return len(copies)
@@ -134,12 +136,12 @@ def probe() -> bool:
 
 def build_test(recipients: Sequence[str], *, headers: Mapping[str, str] | None = None) -> EmailMultiAlternatives:
     """A mail that says by which way it came, unsent."""
-    return mail.build(recipients, gettext_lazy("Test"), "mail/test", {"relay": _way()}, headers=headers)
+    return build(recipients, gettext_lazy("Test"), "mail/test", {"relay": _way()}, headers=headers)
 
 
 def send_test(recipients: Sequence[str]) -> str:
     """Put a test mail into the outbox and return its Message-ID. An unusable relay is tried with it now."""
-    message_id = mail.new_message_id()
+    message_id = new_message_id()
     with transaction.atomic():
         build_test(recipients, headers={"Message-ID": message_id}).send()
         breaker.probe_now()
@@ -160,14 +162,25 @@ def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> 
     before = now - timedelta(days=days)
     finished = Message.objects.finished()
     removed = {
-        "messages": _delete(finished.filter(Q(sent_at__lt=before) | Q(sent_at=None, due_at__lt=before))),
-        # A visitor whose event is gone stays announced, and is not told of again.
+        "messages": _delete_messages(finished.filter(Q(sent_at__lt=before) | Q(sent_at=None, due_at__lt=before))),
         "events": _delete(Event.objects.filter(notified_at__lt=before)),
     }
     counts.fold(min(before, now - UNFOLDED))
     if visitors:
-        removed["visitors"] = _delete(Visitor.objects.filter(created_at__lt=before, announced=True))
+        removed["visitors"] = _delete(Visitor.objects.filter(created_at__lt=before))
     return removed
+
+
+def _delete_messages(rows: MessageQuerySet) -> int:
+    """Delete messages, and the bodies that no other message shares."""
+    total = 0
+    while found := list(rows.order_by("pk").values_list("pk", "body_id")[:PURGED_AT_ONCE]):
+        with transaction.atomic():
+            rows.filter(pk__in=[key for key, _ in found]).delete()
+            shared = Message.objects.filter(body=OuterRef("pk"))
+            Body.objects.filter(~Exists(shared), pk__in={body for _, body in found}).delete()
+        total += len(found)
+    return total
 
 
 def _delete(rows: Any) -> int:
@@ -181,9 +194,9 @@ def _delete(rows: Any) -> int:
 
 def _copy(message: Message) -> Message:
     now = timezone.now()
-    message_id = mail.new_message_id(message.sender)
+    message_id = new_message_id(message.sender)
     # Byte by byte: parsed and written anew, long and encoded headers would come out as others.
-    head, gap, body = bytes(message.mime).partition(b"\r\n\r\n")
+    head, gap, body = bytes(message.body.mime).partition(b"\r\n\r\n")
     fields = [field for field in re.split(rb"\r\n(?![ \t])", head) if not re.match(rb"(?i)(message-id|date):", field)]
     fields += [f"Message-ID: {message_id}".encode(), f"Date: {format_datetime(timezone.localtime(now))}".encode()]
     return Message(
@@ -191,7 +204,7 @@ def _copy(message: Message) -> Message:
         sender=message.sender,
         recipient=message.recipient,
         subject=message.subject,
-        mime=b"\r\n".join(fields) + gap + body,
+        body=Body.objects.create(mime=b"\r\n".join(fields) + gap + body),
         sensitive=message.sensitive,
         created_at=now,
         due_at=now,

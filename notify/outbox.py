@@ -16,8 +16,9 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django.utils.functional import Promise
 
-from notify import dispatch, mail
-from notify.models import GIVE_UP_AFTER, Message
+from notify import dispatch
+from notify.models import GIVE_UP_AFTER, Body, Message
+from notify.rendering.message import new_message_id, one_line
 from notify.smtp import folding
 
 # A mail that carries this header, with the value yes, is kept from those who may only view. It is not sent along.
@@ -36,25 +37,25 @@ class EmailBackend(BaseEmailBackend):
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Store the messages, all or none, and wake delivery after the commit. Returns how many were stored."""
-        rows = [row for message in email_messages for row in rows_of(message)]
-        if rows:
+        stored = [rows_of(message) for message in email_messages if message.recipients()]
+        if stored:
             try:
                 with transaction.atomic():
-                    Message.objects.bulk_create(rows)
+                    for rows in stored:
+                        rows[0].body.save()
+                        Message.objects.bulk_create(rows)
                     transaction.on_commit(dispatch.wake, robust=True)
             except DatabaseError:
                 # Django's error mails are sent so: an error page must not fail because its report cannot be kept.
                 if not self.fail_silently:
                     raise
                 return 0
-        return len([message for message in email_messages if message.recipients()])
+        return len(stored)
 
 
 def rows_of(message: EmailMessage) -> list[Message]:
-    """The rows to be kept for a message: same bytes, same Message-ID, one recipient each. Raises ValueError."""
+    """The rows to be stored for a message, unsaved: one recipient each, sharing a body. Raises ValueError."""
     recipients = list(dict.fromkeys(bare_address(single(recipient)) for recipient in message.recipients()))
-    if not recipients:
-        return []
     now = timezone.now()
     sender = bare_address(message.from_email)
     stamped = _without_exotic_breaks(message)
@@ -63,20 +64,20 @@ def rows_of(message: EmailMessage) -> list[Message]:
         name: value for name, value in stamped.extra_headers.items() if name.lower() != SENSITIVE_HEADER.lower()
     }
     given = {name.lower(): value for name, value in stamped.extra_headers.items()}
-    fresh = {"Message-ID": mail.new_message_id(sender), "Date": format_datetime(timezone.localtime(now))}
+    fresh = {"Message-ID": new_message_id(sender), "Date": format_datetime(timezone.localtime(now))}
     stamped.extra_headers = {
         **{name: value for name, value in fresh.items() if name.lower() not in given},
         **stamped.extra_headers,
     }
     message_id = str(given.get("message-id", fresh["Message-ID"]))
-    mime = _wire_bytes(stamped)
+    body = Body(mime=_wire_bytes(stamped))
     return [
         Message(
             message_id=message_id[:255],
             sender=sender,
             recipient=recipient,
-            subject=mail.one_line(str(message.subject)).replace("\0", "")[:1000],
-            mime=mime,
+            subject=one_line(str(message.subject)).replace("\0", "")[:1000],
+            body=body,
             created_at=now,
             due_at=now,
             expires_at=now + GIVE_UP_AFTER,

@@ -9,13 +9,15 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from notify import counts, transport, windows
+from notify import counts, transport
 from notify.counts import Hour
+from notify.events import digest
 from notify.models import Event, Message, Relay
 from notify.smtp import diagnosis
 
 HOURS = 48
 DAY = 24
+FAILING_SHOWN = 5
 Text = str | Promise
 
 _WHO_DELIVERS = {
@@ -45,7 +47,8 @@ class Overview:
     oldest_due: datetime | None
     failed: int  # messages that stay failed until a person acts
     hours: Sequence[Hour]
-    events: int  # that wait for a digest
+    events: int  # waiting for a digest
+    failing: Sequence[Event]  # whose own template failed lately, the newest first
     digests: dict[str, datetime]  # by topic
 
     @property
@@ -67,7 +70,8 @@ def overview(now: datetime | None = None) -> Overview:
         failed=Message.objects.filter(state=Message.State.FAILED).count(),
         hours=counts.hours(HOURS, now),
         events=Event.objects.waiting().count(),
-        digests=windows.next_digests(),
+        failing=list(Event.objects.failing().filter(created_at__gt=now - timedelta(hours=HOURS))[:FAILING_SHOWN]),
+        digests=digest.next_digests(),
     )
 
 

@@ -13,9 +13,10 @@ from django.utils.functional import Promise
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from notify import mail
-from notify.digest import SHOWN
+from notify import signals
+from notify.events.digest import SHOWN
 from notify.models import Event, Visitor
+from notify.rendering.message import build
 
 GMAIL_CLIPS = 102 * 1024  # bytes of HTML after which Gmail hides the rest behind a link
 Example = Callable[[], Mapping[str, Any]]
@@ -35,7 +36,7 @@ class Preview:
         """The mail, unsent. Raises what the template raises."""
         with translation.override(language):
             subject, context = str(self.subject), self.example()
-        return mail.build(to, subject, self.template, context, headers=headers, language=language)
+        return build(to, subject, self.template, context, headers=headers, language=language)
 
 
 @dataclass(frozen=True)
@@ -101,18 +102,27 @@ def _visitor(number: int, name: str) -> Visitor:
     return Visitor(pk=number, name=name, created_at=_NOON)
 
 
-@preview("mail/new_visitor", subject=mail.NEW_VISITOR)
+def _event(visitor: Visitor) -> Event:
+    return Event(
+        subject=str(signals.SUBJECT),
+        summary=visitor.name,
+        url=signals.url_of(visitor),
+        created_at=visitor.created_at,
+    )
+
+
+@preview("mail/new_visitor", subject=signals.SUBJECT)
 def new_visitor() -> dict[str, Any]:
     visitor = _visitor(1, "Zoë O’Brien")
-    return {"visitor": visitor, "event": mail.event_of(visitor), "now": _NOON}
+    return {"visitor": visitor, "event": _event(visitor), "now": _NOON}
 
 
-@preview("mail/digest", subject=format_lazy("25 × {}: Ann, 李小龙, …", mail.NEW_VISITOR))
+@preview("mail/digest", subject=format_lazy("25 × {}: Ann, 李小龙, …", signals.SUBJECT))
 def digest() -> dict[str, Any]:
     names = ["Ann", "李小龙", "محمد", "Zoë O’Brien", "Wolfeschlegelsteinhausenbergerdorff"]
-    events: list[Event] = [mail.event_of(_visitor(n, names[n % len(names)])) for n in range(SHOWN, 0, -1)]
+    events: list[Event] = [_event(_visitor(n, names[n % len(names)])) for n in range(SHOWN, 0, -1)]
     return {
-        "heading": mail.NEW_VISITOR,
+        "heading": signals.SUBJECT,
         "events": events,
         "count": SHOWN + 5,
         "more": 5,

@@ -1,9 +1,9 @@
-"""A failure → what happens next. Pure: the whole table of faults stands here, and nothing is read or written."""
+"""A failure → what happens next. Pure: the whole table of faults is here, and nothing is read or written."""
 
 import random
 from dataclasses import dataclass
-from enum import Enum
 
+from notify.models import Outcome
 from notify.smtp.diagnosis import Diagnosis
 from notify.smtp.failure import PREPARE, Failure
 
@@ -23,24 +23,13 @@ PROBES = (15, 30, 60, 120, 240, 300)
 PROBE_SLOWLY = 900  # logging in wrongly again and again locks accounts
 
 
-class Kind(Enum):
-    RETRY = "retry"  # this message again, later
-    FAIL = "fail"  # this message never
-    DOWN = "down"  # no message now: time will mend it
-    HOLD = "hold"  # no message until a person has acted
-
-
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """`delay` in seconds: to this message's next attempt, or to the relay's next probe. 0 where there is none."""
 
-    kind: Kind
+    outcome: Outcome
     delay: float = 0
     uncertain: bool = False  # the message may have been taken
-
-    @property
-    def blames_relay(self) -> bool:
-        return self.kind in (Kind.DOWN, Kind.HOLD)
 
 
 def decide(
@@ -61,51 +50,52 @@ def decide(
     again. `own_sender`: the message bears a sender of its own, not the configured one, so that a refused sender says
     nothing of the others. `spread`: from -1 to 1, in place of chance.
     """
-    kind = _kind(failure, diagnosis, own_sender)
-    if kind in (Kind.DOWN, Kind.HOLD):
-        return Decision(kind=kind, delay=_probe_delay(failure, diagnosis, relay_failures))
+    outcome = _outcome(failure, diagnosis, own_sender)
+    if outcome.blames_relay:
+        return Decision(outcome=outcome, delay=_probe_delay(failure, diagnosis, relay_failures))
     if failure.phase == PREPARE:
-        kind = Kind.FAIL if poisonings + 1 >= POISON_TRIES else Kind.RETRY
-    if kind is Kind.FAIL or expired:
-        return Decision(kind=Kind.FAIL, uncertain=failure.unheard)
+        outcome = Outcome.FAIL if poisonings + 1 >= POISON_TRIES else Outcome.RETRY
+    if outcome is Outcome.FAIL or expired:
+        return Decision(outcome=Outcome.FAIL, uncertain=failure.unheard)
     spread = random.uniform(-1, 1) if spread is None else spread
     delay = SCHEDULE[min(attempts, len(SCHEDULE) - 1)] * (1 + JITTER * spread)
-    return Decision(kind=Kind.RETRY, delay=delay, uncertain=failure.unheard)
+    return Decision(outcome=Outcome.RETRY, delay=delay, uncertain=failure.unheard)
 
 
-def _kind(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) -> Kind:
+def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) -> Outcome:
     refused = failure.code is not None and failure.code >= 500
     deferred = failure.code is not None and 400 <= failure.code < 500
     configuration = diagnosis is not None and diagnosis.relay
     of_sender = diagnosis is not None and diagnosis.id in OF_SENDER
     if diagnosis and diagnosis.pause and failure.code:
-        return Kind.DOWN  # a quota: neither this message's fault nor anything a person could hurry
+        return Outcome.DOWN  # a quota: neither this message's fault nor anything a person could hurry
     if diagnosis and diagnosis.id == OF_THIS_MACHINE:
-        return Kind.HOLD
+        return Outcome.HOLD
     match failure.phase:
         case "config":
-            return Kind.HOLD
+            return Outcome.HOLD
         case "proxy" | "dns" | "connect":
-            return Kind.DOWN
+            return Outcome.DOWN
         case "greeting" | "ehlo":
-            return Kind.HOLD if refused else Kind.DOWN
+            return Outcome.HOLD if refused else Outcome.DOWN
         case "tls" | "auth":
             # Also in a reply that says "later": STARTTLS under TLS will not work later either.
-            return Kind.DOWN if failure.broken or (deferred and not configuration) else Kind.HOLD
+            return Outcome.DOWN if failure.broken or (deferred and not configuration) else Outcome.HOLD
         case "sender" | "recipient" | "data" | "end" if refused and of_sender:
-            return Kind.FAIL if own_sender else Kind.HOLD  # said early or late: Microsoft does after the whole message
+            # Whether said early or late: Microsoft does after the whole message.
+            return Outcome.FAIL if own_sender else Outcome.HOLD
         case "sender":
             if not refused:
-                return Kind.RETRY
-            return Kind.HOLD if configuration else Kind.FAIL
+                return Outcome.RETRY
+            return Outcome.HOLD if configuration else Outcome.FAIL
         case "recipient" if refused and diagnosis and diagnosis.relay and diagnosis.id != PER_RECIPIENT:
-            return Kind.HOLD  # said late (Postfix checks the sender at RCPT), and true for every recipient
+            return Outcome.HOLD  # said late (Postfix checks the sender at RCPT), and true for every recipient
         case "recipient" if failure.code == 530:
-            return Kind.HOLD  # "authentication required": no recipient will ever do
+            return Outcome.HOLD  # "authentication required": no recipient will ever do
         case "recipient" | "data" | "end":
-            return Kind.FAIL if refused else Kind.RETRY
+            return Outcome.FAIL if refused else Outcome.RETRY
         case _:
-            return Kind.RETRY
+            return Outcome.RETRY
 
 
 def _probe_delay(failure: Failure, diagnosis: Diagnosis | None, relay_failures: int) -> float:

@@ -3,13 +3,12 @@
 from celery import shared_task
 from django.conf import settings
 
-from notify import delivery, digest
-
-_sweep = digest.Sweep()  # one for all tasks of the process: it remembers what could not be told a moment ago
+from notify import delivery
+from notify.events.digest import notify_due
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]  # celery ships no types
 def deliver() -> None:
-    """Tell what is to be told, send what is due. Sent after each commit, and by beat every few seconds."""
-    _sweep.run()
+    """Notify of events, deliver what is due. Sent after each commit, and by beat every few seconds."""
+    notify_due()
     delivery.deliver_due(connections=settings.NOTIFY_CONNECTIONS)

@@ -13,7 +13,6 @@ class Scripted(BaseEmailBackend):
     said: ClassVar[list[str]] = []
     sent: ClassVar[list[Any]] = []
     answers: ClassVar[bool] = True
-    announced: ClassVar[list[Any]] = []
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(**{name: kwargs[name] for name in ("fail_silently", "alias") if name in kwargs})
@@ -21,7 +20,7 @@ class Scripted(BaseEmailBackend):
 
     @classmethod
     def reset(cls) -> None:
-        cls.script, cls.said, cls.sent, cls.answers, cls.announced = [], [], [], True, []
+        cls.script, cls.said, cls.sent, cls.answers = [], [], [], True
 
     def open(self) -> bool:
         self.said.append("open")
@@ -33,9 +32,6 @@ class Scripted(BaseEmailBackend):
 
     def close(self) -> None:
         self.said.append("close")
-
-    def announce(self, email_message: Any) -> None:
-        self.announced.append(email_message.to[0])
 
     def send_messages(self, email_messages: Sequence[Any]) -> int:
         [message] = email_messages

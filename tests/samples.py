@@ -1,12 +1,15 @@
 """The mails that tests look at: each kind, as it is built for its occasion."""
 
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from typing import Any
 
 from django.core.mail import EmailMultiAlternatives
 
-from notify import mail
-from notify.models import Visitor
+from notify import signals
+from notify.models import Event, Message, Visitor
+from notify.rendering.message import build, in_site_language
 
 FIRST = datetime(2026, 3, 14, 1, 26, 53, tzinfo=UTC)
 PEOPLE = ("李小龙", "Conan O'Brien", "محمد عبد الله", "J.R.R. Tolkien", "x" * 64)
@@ -14,29 +17,39 @@ PEOPLE = ("李小龙", "Conan O'Brien", "محمد عبد الله", "J.R.R. Tolk
 
 def visitor_mail(name: str) -> EmailMultiAlternatives:
     visitor = Visitor(pk=7, name=name, created_at=FIRST)
-    return mail.build(
-        "a@example.com", "New visitor", "mail/new_visitor", {"visitor": visitor, "event": mail.event_of(visitor)}
+    return build("a@example.com", "New visitor", "mail/new_visitor", {"visitor": visitor, "event": event_of(visitor)})
+
+
+def event_of(visitor: Visitor) -> Event:
+    """The event that a visitor's post_save records, unsaved."""
+    return Event(
+        topic=signals.TOPIC,
+        key=str(visitor.pk),
+        subject=in_site_language(signals.SUBJECT),
+        summary=visitor.name,
+        url=signals.url_of(visitor),
+        created_at=visitor.created_at,
     )
 
 
 def digest_mail(*people: str, more: int = 0, **context: Any) -> EmailMultiAlternatives:
     events = [
-        mail.event_of(Visitor(pk=9 - number, name=name, created_at=FIRST - timedelta(seconds=number)))
+        event_of(Visitor(pk=9 - number, name=name, created_at=FIRST - timedelta(seconds=number)))
         for number, name in enumerate(people)
     ]
     context = {
-        "heading": mail.NEW_VISITOR,
+        "heading": signals.SUBJECT,
         "events": events,
         "count": len(events) + more,
         "more": more,
         "list_url": "https://flasky.example.com/admin/notify/event/?message_id=%3C1%40example.com%3E",
         **context,
     }
-    return mail.build("a@example.com", "x", "mail/digest", context)
+    return build("a@example.com", "x", "mail/digest", context)
 
 
 def trial_mail(relay: str = "smtp.163.com:465, TLS") -> EmailMultiAlternatives:
-    return mail.build("a@example.com", "Test", "mail/test", {"relay": relay})
+    return build("a@example.com", "Test", "mail/test", {"relay": relay})
 
 
 def every_mail() -> dict[str, EmailMultiAlternatives]:
@@ -55,3 +68,17 @@ def html_of(message: EmailMultiAlternatives) -> str:
     content = message.alternatives[0][0]
     assert isinstance(content, str)
     return content
+
+
+def parsed(message: Message) -> EmailMessage:
+    """A stored mail as its reader's program sees it."""
+    return message_from_bytes(bytes(message.body.mime), policy=policy.default)  # type: ignore[return-value]
+
+
+def text_of(message: Message, kind: str = "plain") -> str:
+    """The text of a stored mail, or its HTML."""
+    part = parsed(message).get_body((kind,))
+    assert part
+    content = part.get_content()
+    assert isinstance(content, str)
+    return content.replace("\r\n", "\n")

@@ -98,6 +98,11 @@ class Site:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
         return [int(child) for child in children.split()]
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """To every process of it."""
+        assert self._process
+        os.killpg(self._process.pid, number)
+
     def kill(self) -> None:
         """SIGKILL to every process of it."""
         self._end(signal.SIGKILL)

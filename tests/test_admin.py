@@ -7,7 +7,7 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.test import Client
 from django.utils import timezone
 
-from notify.models import Attempt, Event, Message, Visitor
+from notify.models import Attempt, Body, Event, Message, Visitor
 
 pytestmark = pytest.mark.django_db
 
@@ -19,10 +19,12 @@ def _nobody_is_told(settings: Any) -> None:
     settings.FLASKY_ADMIN = []
 
 
-def message(**columns: Any) -> Message:
+def message(*, mime: bytes | None = None, **columns: Any) -> Message:
     EmailMessage("Hello", "Text of the mail", "me@example.com", ["ann@example.com"]).send()
     row = Message.objects.latest("id")
     Message.objects.filter(pk=row.pk).update(**columns)
+    if mime is not None:
+        Body.objects.filter(messages=row).update(mime=mime)
     row.refresh_from_db()
     return row
 

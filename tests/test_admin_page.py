@@ -55,11 +55,11 @@ def test_the_source_is_text_and_the_file_is_the_stored_bytes_under_a_safe_name()
     answer = viewer.get(url(row, "source"))
     assert answer["Content-Type"] == "text/plain; charset=utf-8"
     assert "sandbox" in answer["Content-Security-Policy"]
-    assert answer.content == bytes(row.mime)
+    assert answer.content == bytes(row.body.mime)
     file = viewer.get(url(row, "download"))
     assert file["Content-Type"] == "message/rfc822"
     assert file["Content-Disposition"] == f'attachment; filename="message-{row.pk}.eml"'
-    assert file.content == bytes(row.mime)
+    assert file.content == bytes(row.body.mime)
 
 
 def test_a_huge_mail_is_shown_in_part_and_downloaded_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_a_huge_mail_is_shown_in_part_and_downloaded_whole(monkeypatch: pytest.M
     shown = viewer.get(url(row, "source")).content
     assert len(shown) < 5100
     assert b"cut here" in shown
-    assert viewer.get(url(row, "download")).content == bytes(row.mime)
+    assert viewer.get(url(row, "download")).content == bytes(row.body.mime)
 
 
 def test_failed_attempts_are_told_in_words_with_cause_and_fix() -> None:

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
+from notify.events.digest import notify_due
 from notify.mail import notify_admins
 from notify.models import Event, Message
 
@@ -38,6 +39,7 @@ def test_a_model_of_any_app_is_announced_in_three_lines(
     finally:
         post_save.disconnect(names["tell_of_order"], sender=Group)
     assert Event.objects.get().summary == f"Order {order.pk}"
+    assert notify_due() == 1
     message = Message.objects.get()
     assert message.subject == "[Flasky] New order"
-    assert b"Four chairs https://shop.example/" in bytes(message.mime)
+    assert b"Four chairs https://shop.example/" in bytes(message.body.mime)

@@ -8,13 +8,13 @@ from django.utils import timezone
 
 from notify import breaker
 from notify.breaker import Permit
-from notify.models import Relay
-from notify.retry import Decision, Kind
+from notify.models import Outcome, Relay
+from notify.retry import Decision
 from tests.test_claims import queue
 
 pytestmark = pytest.mark.django_db
 
-DOWN, HOLD = Decision(kind=Kind.DOWN, delay=15), Decision(kind=Kind.HOLD, delay=900)
+DOWN, HOLD = Decision(outcome=Outcome.DOWN, delay=15), Decision(outcome=Outcome.HOLD, delay=900)
 
 
 def fail(decision: Decision = DOWN, *, permit: Permit | None = None, reason: str = "refused") -> bool:
@@ -130,7 +130,9 @@ def test_a_probe_stranded_by_a_clock_set_back_is_due() -> None:
     queue()
     Relay.current()
     fail()
-    Relay.objects.update(next_probe=timezone.now() + timedelta(days=30))
+    Relay.objects.update(next_probe=timezone.now() + timedelta(days=1.9))  # as after a quota of a day
+    assert breaker.admit() is None
+    Relay.objects.update(next_probe=timezone.now() + timedelta(days=2.1))
     assert breaker.admit()
 
 

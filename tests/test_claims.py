@@ -9,27 +9,29 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from notify import claims
-from notify.models import GIVE_UP_AFTER, Message
+from notify.models import GIVE_UP_AFTER, Body, Message
 
 pytestmark = pytest.mark.django_db
 
 
-def queue(count: int = 1, **columns: Any) -> list[Message]:
+def queue(count: int = 1, *, mime: bytes = b"Subject: x\r\n\r\n", **columns: Any) -> list[Message]:
+    """Due messages, each with a body of its own."""
     now = timezone.now() - timedelta(minutes=1)
+    bodies = Body.objects.bulk_create([Body(mime=mime) for _ in range(count)])
     rows = [
         Message(
             **{
                 "message_id": f"<{number}@example.com>",
                 "sender": "me@example.com",
                 "recipient": "you@example.com",
-                "mime": b"Subject: x\r\n\r\n",
+                "body": body,
                 "created_at": now,
                 "due_at": now,
                 "expires_at": now + GIVE_UP_AFTER,
                 **columns,
             }
         )
-        for number in range(count)
+        for number, body in enumerate(bodies)
     ]
     return Message.objects.bulk_create(rows)
 
@@ -104,34 +106,48 @@ def test_a_message_past_its_time_is_marked_as_expired() -> None:
     assert claims.claim(1)[0].expired
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite's settles are relaxed by delivery")
-def test_a_settle_waits_for_no_disk_and_whatever_comes_after_it_does() -> None:
-    def durability() -> str:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT current_setting('synchronous_commit')")
-            return str(cursor.fetchone()[0])
+RELAXED = ("synchronous_commit", "enable_seqscan", "enable_bitmapscan")
 
+
+def settings_of_the_session() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(f'current_setting({name!r})' for name in RELAXED)}")
+        return list(cursor.fetchone())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite's outcomes are relaxed by delivery")
+def test_neither_a_claim_nor_an_outcome_leaves_a_setting_behind() -> None:
+    before = settings_of_the_session()
+    assert before == ["on", "on", "on"]
     queue(2)
-    one, two = claims.claim(2)
-    assert claims.mark_sent(one, reply="250 Ok")
-    assert durability() == "on"
+    first, second = claims.claim(2)
+    assert settings_of_the_session() == before
+    assert claims.mark_sent(first, reply="250 Ok")
+    assert settings_of_the_session() == before
     with transaction.atomic():
-        assert claims.mark_sent(two, reply="250 Ok")
-        assert durability() == "off"  # to be seen only within a transaction, which delivery never has open
-    assert durability() == "on"
+        assert claims.mark_sent(second, reply="250 Ok")
+        # To be seen only within a transaction, which delivery never has open: it waits for no disk.
+        assert settings_of_the_session() == ["off", "on", "on"]
+    assert settings_of_the_session() == before
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL has such settings")
+def test_a_claim_waits_for_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue()
+    probe = claims._CLAIM["postgresql"].replace("message.id, message.sender,", "message.id, {},")
+    probe = probe.format("current_setting('synchronous_commit')")
+    monkeypatch.setattr(claims, "_CLAIM", {"postgresql": probe})
+    assert [claimed.sender for claimed in claims.claim(1)] == ["off"]
 
 
 def plan_of_the_claim() -> str:
-    with connection.cursor() as cursor:
+    explain = {"postgresql": "EXPLAIN ", "sqlite": "EXPLAIN QUERY PLAN "}[connection.vendor]
+    with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(claims._CLAIM._query.settings_sql)
-            cursor.execute("EXPLAIN " + claims._CLAIM._for_cursors, [20, "token", 60, 10**6])
-        else:
-            cursor.execute(
-                "EXPLAIN QUERY PLAN " + claims._CLAIM._sqlite.replace("%", "%%").replace("?", "%s"),
-                [20, "token", 60, 10**6],
-            )
+            cursor.execute(claims._CLAIM_SETTINGS)
+        cursor.execute(explain + claims._CLAIM[connection.vendor], [20, "token", 60, 10**6])
         return "\n".join(str(row[-1]) for row in cursor.fetchall())
 
 
@@ -166,5 +182,5 @@ def test_the_claim_reads_no_more_of_what_waits_than_it_takes(waiting: int) -> No
 def test_a_message_that_is_to_wait_longer_than_any_schedule_is_pulled_in() -> None:
     queue(due_at=timezone.now() + timedelta(days=1))
     queue(due_at=timezone.now() + timedelta(minutes=34))
-    assert claims.pull_in() == 1
+    assert claims.unstrand() == 1
     assert len(claims.claim(5)) == 1

@@ -1,6 +1,5 @@
 """manage.py deliver and manage.py outbox: what they print, and how they end."""
 
-import gc
 import json
 import os
 import signal
@@ -16,9 +15,9 @@ from django.core.management import call_command, execute_from_command_line
 from django.core.management.base import CommandError
 from django.db import OperationalError
 
-from notify import breaker, delivery, dispatch, operations, spin
-from notify.models import Message, Relay
-from notify.retry import Decision, Kind
+from notify import breaker, delivery, dispatch, operations
+from notify.models import Event, Message, Outcome, Relay
+from notify.retry import Decision
 from tests.backends import Scripted
 from tests.site import ROOT, environment, manage
 from tests.test_claims import queue
@@ -27,7 +26,7 @@ from tests.test_claims import queue
 @pytest.fixture
 def _own_process(scripted: type[Scripted], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The commands' own process is this one, for a while."""
-    monkeypatch.setattr(dispatch, "stand_aside", lambda: None)
+    monkeypatch.setattr(dispatch, "disable", lambda: None)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in handlers.items():
@@ -48,24 +47,16 @@ class TestDeliver:
         Scripted.script = [None, ZeroDivisionError("poison")]
         assert run("deliver").splitlines()[-1] == "sent 2, retry 1, failed 0, waiting 1"
 
-    def test_what_waits_for_a_digest_is_told_first(self) -> None:
-        from notify.models import Visitor
-
-        Visitor.objects.bulk_create([Visitor(name="Ann")])
+    def test_administrators_are_notified_of_what_waits_first(self) -> None:
+        Event.objects.create(topic="order", key="1", subject="New order", summary="Order 1")
         assert run("deliver") == "sent 1, retry 0, failed 0, waiting 0\n"
 
-    @pytest.mark.parametrize(("connections", "spins"), [("1", True), ("2", False)])
-    def test_a_process_with_one_connection_spins(
-        self, connections: str, spins: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        monkeypatch.setattr(gc, "freeze", lambda: None)
-        monkeypatch.setattr(spin, "_allowed", False)
-        monkeypatch.setattr(os, "cpu_count", lambda: 2)
-        run("deliver", "--connections", connections)
-        assert not spin.is_allowed()  # it was called by a process that has other things to do
-        execute_from_command_line(["manage.py", "deliver", "--skip-checks", "--connections", connections])
-        assert spin.is_allowed() is spins
-        assert capsys.readouterr().out == "sent 0, retry 0, failed 0, waiting 0\n"
+    def test_administrators_are_notified_of_all_that_waits_however_many(self, settings: Any) -> None:
+        settings.NOTIFY_INTERVAL = 0
+        Event.objects.bulk_create(
+            Event(topic="order", key=str(number), subject="New order", summary="x") for number in range(120)
+        )
+        assert run("deliver") == "sent 120, retry 0, failed 0, waiting 0\n"
 
     def test_a_relay_in_trouble_is_named(self) -> None:
         queue()
@@ -140,14 +131,14 @@ class TestOutbox:
 
     def test_resume_tries_a_held_relay_now(self) -> None:
         Relay.current()
-        breaker.report_failure(breaker.Permit(), Decision(kind=Kind.HOLD, delay=900), reason="535", diagnosis="")
+        breaker.report_failure(breaker.Permit(), Decision(outcome=Outcome.HOLD, delay=900), reason="535", diagnosis="")
         run("outbox", "resume")
         assert breaker.admit()
 
     def test_probe_tries_a_held_relay_now_and_leaves_an_open_one(self) -> None:
         assert json.loads(run("outbox", "probe", "--json")) == {"probed": False, "relay": "open"}
         queue()
-        breaker.report_failure(breaker.Permit(), Decision(kind=Kind.HOLD, delay=900), reason="535", diagnosis="")
+        breaker.report_failure(breaker.Permit(), Decision(outcome=Outcome.HOLD, delay=900), reason="535", diagnosis="")
         assert breaker.admit() is None
         assert run("outbox", "probe") == "probed True, relay held\n"
         assert breaker.admit() == breaker.Permit(probe=True, failures=1)

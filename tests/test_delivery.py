@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import InternalError, OperationalError
+from django.db import DataError, InternalError, OperationalError, connection
 from django.utils import timezone
 
-from notify import breaker, claims, delivery, setback
+from notify import breaker, claims, delivery, outcome
 from notify.delivery import Tally, Worker, deliver_due
 from notify.models import Attempt, Message, Relay
 from tests.backends import Scripted, marked
@@ -164,7 +164,7 @@ def test_days_of_failed_probes_are_noted_once() -> None:
 def test_a_poison_message_fails_after_three_tries_and_the_queue_moves_on(
     words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setback.logger, "disabled", True)  # pytest's own reports take no surrogates
+    monkeypatch.setattr(outcome.logger, "disabled", True)  # pytest's own reports take no surrogates
     queue(2)
     for _ in range(3):
         Scripted.script = [ZeroDivisionError(words)]
@@ -208,7 +208,7 @@ def test_what_might_outlive_its_lease_is_given_back_and_claimed_anew(monkeypatch
         now[0] += claims.lease_seconds() - 20
 
     assert deliver_due(progress=slowly) == Tally(sent=3)
-    assert len(claimed) == 5  # one a message, one for more while the last of two is in hand, one that finds nothing
+    assert len(claimed) == 4  # one for each message, and one that finds nothing
 
 
 def test_a_claim_that_took_long_leaves_so_much_less_of_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,23 +216,20 @@ def test_a_claim_that_took_long_leaves_so_much_less_of_its_lease(monkeypatch: py
     now = [1000.0]
     for module in (delivery, claims):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    waits, fetch, claimed = [claims.lease_seconds() - 20, 0, 0], claims._CLAIM.fetch, []
+    waits, claimed, claim = [claims.lease_seconds() - 20, 0, 0], [], claims.claim
+    monkeypatch.setattr(claims, "claim", lambda limit, *, size: claimed.append(claim(limit, size=size)) or claimed[-1])
 
-    def slowly(*values: Any) -> Any:
-        now[0] += waits.pop(0)
-        claimed.append(rows := fetch(*values))
-        return rows
+    def slowly(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql == claims._CLAIM[connection.vendor]:
+            now[0] += waits.pop(0)
+        return execute(sql, *rest)
 
-    monkeypatch.setattr(claims._CLAIM, "fetch", slowly)
-    assert deliver_due() == Tally(sent=1)
-    assert [len(rows) for rows in claimed] == [1, 1, 0]  # the first was given back
-
-
-def test_the_envelope_of_the_next_batch_travels_with_the_last_body_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "BATCH", 20)
-    queue(45)
-    assert deliver_due() == Tally(sent=45)
-    assert len(Scripted.announced) == 44
+    worker = Worker(threading.Event())
+    with connection.execute_wrapper(slowly):
+        worker.drain()
+    worker.close()
+    assert worker.tally == Tally(sent=1)
+    assert [len(batch) for batch in claimed] == [1, 1, 0]  # the first was given back
 
 
 def test_a_relay_that_is_paused_meanwhile_gets_no_further_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,22 +239,15 @@ def test_a_relay_that_is_paused_meanwhile_gets_no_further_batch(monkeypatch: pyt
     assert states().count("queued") == 25
 
 
-def test_a_database_that_fails_while_more_is_claimed_gets_back_what_was_not_begun(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    queue(2)
-    claim, calls = claims.claim, []
+def test_a_database_that_fails_within_a_batch_gets_back_what_was_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(message: Any, **columns: Any) -> bool:
+        raise DataError("no such value")
 
-    def fail_later(limit: int, *, size: int) -> Any:
-        calls.append(limit)
-        if len(calls) > 1:
-            raise OperationalError("away")
-        return claim(limit, size=size)
-
-    monkeypatch.setattr(claims, "claim", fail_later)
-    with pytest.raises(OperationalError):
+    queue(3)
+    monkeypatch.setattr(claims, "mark_sent", fail)
+    with pytest.raises(DataError):
         deliver_due()
-    assert states() == ["sent", "queued"]
+    assert states() == ["sending", "queued", "queued"]
 
 
 def test_a_success_that_cannot_be_noted_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,14 +277,14 @@ def test_an_outcome_is_kept_whatever_keeps_the_database_from_taking_it(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue(2)
-    execute, errors = claims._SENT.execute, [error]
+    mark_sent, errors = claims.mark_sent, [error]
 
-    def fail_once(*values: Any) -> int:
+    def fail_once(message: Any, **columns: Any) -> bool:
         if errors:
             raise errors.pop()
-        return execute(*values)
+        return mark_sent(message, **columns)
 
-    monkeypatch.setattr(claims._SENT, "execute", fail_once)
+    monkeypatch.setattr(claims, "mark_sent", fail_once)
     assert deliver_due() == Tally(sent=2)
     assert Scripted.said.count("send") == 2
 
@@ -314,7 +304,7 @@ def test_an_outcome_is_written_down_before_anything_else_is_sent(
     monkeypatch.setattr(delivery.time, "sleep", lambda seconds: naps.append((seconds, len(Scripted.sent))))
     assert deliver_due() == Tally(sent=2)
     assert naps == [(0.1, 1), (0.5, 1)]
-    assert "the database does not take an outcome, sending waits" in caplog.text
+    assert "an outcome cannot be recorded, sending is suspended" in caplog.text
 
 
 def test_a_stopping_worker_does_not_insist_for_ever(
@@ -336,7 +326,7 @@ def test_a_stopping_worker_does_not_insist_for_ever(
     with pytest.raises(OperationalError, match="away"):
         deliver_due(stop=stop)
     assert delivery.LAST_WORD_SECONDS <= now[0] <= delivery.LAST_WORD_SECONDS + 10
-    assert "could not be written down" in caplog.text
+    assert "could not be recorded" in caplog.text
     assert states() == ["sending"]
 
 
@@ -351,7 +341,7 @@ def test_a_claim_lost_meanwhile_is_said_and_changes_nothing(caplog: pytest.LogCa
     Scripted.script = Thief([None])
     deliver_due()
     assert (states(), Message.objects.get().claim) == (["sending"], "another's")
-    assert "was no longer ours when its outcome was known" in caplog.text
+    assert "was lost before its outcome was recorded" in caplog.text
 
 
 def test_a_database_that_fails_is_the_callers_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,6 +360,31 @@ def test_a_paused_relay_gets_nothing() -> None:
     assert deliver_due() == Tally()
     breaker.resume()
     assert deliver_due() == Tally(sent=1)
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="on PostgreSQL each statement says so itself")
+def test_sqlite_waits_for_the_disk_again_after_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    def synchronous() -> int:
+        with connection.cursor() as cursor:
+            return int(cursor.execute("PRAGMA synchronous").fetchone()[0])
+
+    def fail(message: Any, **columns: Any) -> bool:
+        raise DataError("no such value")
+
+    normal, full = 1, 2
+    levels: list[int] = []
+    assert synchronous() == full
+    queue(2)
+    worker = Worker(threading.Event(), lambda: levels.append(synchronous()))
+    worker.drain()
+    assert levels == [normal, normal]
+    assert synchronous() == full
+    queue()
+    monkeypatch.setattr(claims, "mark_sent", fail)
+    with pytest.raises(DataError):
+        worker.drain()
+    assert synchronous() == full
+    worker.close()
 
 
 def test_progress_is_told_of_every_message() -> None:

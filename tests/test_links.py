@@ -9,6 +9,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from notify.admin import events
+from notify.events.digest import notify_due
 from notify.models import Event, Message, Visitor
 
 pytestmark = pytest.mark.django_db
@@ -33,6 +34,7 @@ def page(row: Any) -> str:
 def told(settings: Any) -> tuple[Visitor, Event, list[Message]]:
     settings.FLASKY_ADMIN = ["ann@example.com", "bob@example.com"]
     visitor = Visitor.objects.create(name="Zoë")
+    notify_due()
     return visitor, Event.objects.get(), list(Message.objects.order_by("pk"))
 
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 
 from notify import breaker, claims, operations, retry
 from notify.claims import Claimed
-from notify.models import Message, Relay
+from notify.models import Message, Outcome, Relay
 from tests.test_claims import queue
 
 
@@ -74,10 +74,10 @@ class Life(RuleBasedStateMachine):
         assert claims.mark_failed(message, reply="550", diagnosis="", uncertain=False) == ours
         self._let_go(message)
 
-    @rule(message=consumes(hands), kind=st.sampled_from([retry.Kind.DOWN, retry.Kind.HOLD]))
-    def lose_the_relay(self, message: Claimed, kind: retry.Kind) -> None:
+    @rule(message=consumes(hands), outcome=st.sampled_from([Outcome.DOWN, Outcome.HOLD]))
+    def lose_the_relay(self, message: Claimed, outcome: Outcome) -> None:
         claims.mark_held_back(message, reply="", diagnosis="")
-        breaker.report_failure(breaker.Permit(), retry.Decision(kind=kind, delay=15), reason="gone", diagnosis="")
+        breaker.report_failure(breaker.Permit(), retry.Decision(outcome=outcome, delay=15), reason="gone", diagnosis="")
         self._let_go(message)
 
     @rule(message=consumes(hands))

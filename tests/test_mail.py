@@ -1,8 +1,8 @@
-"""Building mails, and telling the administrators."""
+"""Building mails and sending them; notify_admins from the call to the mail."""
 
 import re
 from collections.abc import Callable
-from email import message_from_bytes, policy
+from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,16 @@ from django.template import TemplateDoesNotExist
 from django.utils import timezone, translation
 
 from notify import mail
+from notify.events.digest import notify_due
 from notify.models import Event, Message, Visitor
+from notify.rendering.message import build
+from tests.samples import parsed
 
 pytestmark = pytest.mark.django_db
 
 
 def stored() -> list[EmailMessage]:
-    rows = Message.objects.order_by("id")
-    return [message_from_bytes(bytes(row.mime), policy=policy.default) for row in rows]  # type: ignore[misc]
+    return [parsed(row) for row in Message.objects.order_by("id")]
 
 
 def test_send_mail_works_as_the_tutorial_showed_it() -> None:
@@ -46,6 +48,7 @@ def test_send_mail_takes_several_addresses() -> None:
 
 def test_an_apostrophe_reads_as_one_in_the_text() -> None:
     Visitor.objects.create(name="O'Brien")
+    notify_due()
     [message] = stored()
     assert "O'Brien" in message.get_body(("plain",)).get_content()  # type: ignore[union-attr]
     assert ">O'Brien<" in message.get_body(("html",)).get_content()  # type: ignore[union-attr]
@@ -68,18 +71,18 @@ def test_the_subject_has_the_prefix_of_the_settings(settings: Any) -> None:
 def test_a_mail_is_in_the_sites_language_whatever_the_visitors(settings: Any) -> None:
     settings.LANGUAGE_CODE = "zh-hans"
     with translation.override("en"):
-        message = mail.build("to@example.com", "Hello", "mail/test", {})
+        message = build("to@example.com", "Hello", "mail/test", {})
         assert translation.get_language() == "en"
     assert 'lang="zh-hans"' in str(message.alternatives[0][0])
     settings.LANGUAGE_CODE = "en"
     with translation.override("zh-hans"):
-        message = mail.build("to@example.com", "Hello", "mail/test", {})
+        message = build("to@example.com", "Hello", "mail/test", {})
     assert 'lang="en"' in str(message.alternatives[0][0])
     assert "Flasky can send mail." in str(message.body)
 
 
 def test_a_template_gets_subject_site_and_time_and_what_the_caller_gives() -> None:
-    message = mail.build("to@example.com", "Hello", "mail/test", {"relay": "smtp.example.com:25"})
+    message = build("to@example.com", "Hello", "mail/test", {"relay": "smtp.example.com:25"})
     assert "smtp.example.com:25" in str(message.body)
     assert "http://flasky.example.com" in str(message.body)
     assert "<title>[Flasky] Hello</title>" in str(message.alternatives[0][0])
@@ -95,15 +98,10 @@ def test_what_happened_is_told_in_one_line(evil: str) -> None:
         summary=f"Order 1{evil}Bcc: v@example.com",
         url="https://x.example/",
     )
+    notify_due()
     assert Event.objects.get().summary == "Order 1 Bcc: v@example.com"
     assert stored()[0]["Subject"] == "[Flasky] New order"
     assert stored()[0]["Bcc"] is None
-
-
-def test_what_is_too_long_to_keep_is_cut() -> None:
-    mail.notify_admins("order", "s" * 300, "mail/digest", key="1", summary="x" * 600, url="https://x.example/")
-    event = Event.objects.get()
-    assert (len(event.subject), len(event.summary)) == (200, 500)
 
 
 def test_a_missing_template_is_the_callers_to_know() -> None:
@@ -117,46 +115,37 @@ def tell(key: str = "1", template: str = "mail/digest", **context: Any) -> None:
     )
 
 
-def test_notify_admins_tells_all_addresses_in_one_mail(settings: Any) -> None:
+def test_notify_admins_sends_all_addresses_one_mail(settings: Any) -> None:
     settings.FLASKY_ADMIN = ["a@example.com", "b@example.com"]
     tell()
+    notify_due()
     assert {message["To"] for message in stored()} == {"a@example.com, b@example.com"}
     event = Event.objects.get()
     assert event.notified_at
     assert {row.message_id for row in Message.objects.all()} == {event.message_id}
 
 
-def test_the_same_topic_and_key_are_told_once() -> None:
+def test_the_same_topic_and_key_are_notified_once() -> None:
     tell()
     tell()
+    notify_due()
+    tell()
+    notify_due()
     assert (Event.objects.count(), Message.objects.count()) == (1, 1)
-
-
-def test_without_administrators_nobody_is_told_then_or_later(settings: Any) -> None:
-    settings.FLASKY_ADMIN = []
-    tell()
-    assert not Message.objects.exists()
-    assert not Event.objects.waiting().exists()
 
 
 def test_a_template_that_fails_loses_neither_event_nor_caller(caplog: pytest.LogCaptureFixture) -> None:
     tell(template="mail/none")
+    assert notify_due() == 0
     assert Event.objects.waiting().count() == 1
-    assert "was not built; it waits for a digest" in caplog.text
-
-
-def test_the_mails_of_a_topic_and_day_are_a_thread() -> None:
-    tell("1")
-    tell("2")
-    first, second = stored()
-    assert first["References"] == second["References"] == first["In-Reply-To"]
-    assert first["References"].startswith("<order.")
-    assert first["List-Id"] == "<order.example.com>"
-    assert first["Auto-Submitted"] == "auto-generated"
+    assert "could not be built" in caplog.text
+    assert [notify_due(timezone.now() + timedelta(seconds=31 * turn)) for turn in (1, 2)] == [0, 1]
+    assert not Event.objects.waiting().exists()
 
 
 def test_text_lines_fit_seventy_two_columns() -> None:
     Visitor.objects.create(name="Ann")
+    notify_due()
     text = stored()[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]
     assert all(len(line) <= 72 for line in text.splitlines() if "://" not in line)
     assert "-- " in text.splitlines()
@@ -170,7 +159,7 @@ def html_template(settings: Any, tmp_path: Path) -> Callable[[str], str]:
     def sent(page: str) -> str:
         (tmp_path / "own.txt").write_text("x")
         (tmp_path / "own.html").write_text(page)
-        return str(mail.build("to@example.com", "Hello", "own", {}).alternatives[0][0])
+        return str(build("to@example.com", "Hello", "own", {}).alternatives[0][0])
 
     return sent
 
@@ -196,8 +185,3 @@ def test_no_stylesheet_is_fetched(html_template: Callable[[str], str], free_port
     for link in (f"http://127.0.0.1:{free_port}/x.css", f"file://{tmp_path}/own.css", f"{tmp_path}/own.css"):
         page = html_template(f'<link rel="stylesheet" href="{link}"><style>i{{color:red}}</style><b>x</b><i>y</i>')
         assert '<b>x</b><i style="color: red;">y</i>' in page
-
-
-def test_a_key_longer_than_its_column_is_refused_on_every_database() -> None:
-    with pytest.raises(ValueError, match="key has 201 characters, 200 at most"):
-        tell("x" * 201)

@@ -15,8 +15,8 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from notify import breaker, counts, metrics, operations
-from notify.models import Event, Message, Relay
-from notify.retry import Decision, Kind
+from notify.models import Event, Message, Outcome, Relay
+from notify.retry import Decision
 from tests.test_claims import queue
 
 pytestmark = pytest.mark.django_db
@@ -86,7 +86,7 @@ def test_attempts_are_counted_by_cause_and_timed(scrape: Any) -> None:
 
 def test_the_relay_is_in_one_state_and_its_trouble_has_a_cause(scrape: Any) -> None:
     Relay.current()
-    hold = Decision(kind=Kind.HOLD, delay=900)
+    hold = Decision(outcome=Outcome.HOLD, delay=900)
     breaker.report_failure(breaker.Permit(), hold, reason="535 wrong", diagnosis="bad-credentials")
     found = scrape()
     states = {key[1]: value for key, value in found.items() if key[0] == "notify_relay_state"}

@@ -14,8 +14,8 @@ from django.utils import timezone, translation
 
 from notify import breaker, counts, dispatch, operations, overview
 from notify.admin import relay
-from notify.models import Event, Message, Relay, Window
-from notify.retry import Decision, Kind
+from notify.models import Event, Message, Outcome, Relay, Window
+from notify.retry import Decision
 from notify.templatetags import desk
 from tests.test_claims import queue
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 PAGE = "/admin/notify/relay/"
 VERBS = ["pause", "resume", "probe", "test"]
-DOWN, HOLD = Decision(kind=Kind.DOWN, delay=300), Decision(kind=Kind.HOLD, delay=900)
+DOWN, HOLD = Decision(outcome=Outcome.DOWN, delay=300), Decision(outcome=Outcome.HOLD, delay=900)
 
 
 def fail(decision: Decision, *, diagnosis: str = "", reason: str = "535 5.7.8 wrong") -> None:

@@ -95,7 +95,7 @@ def configured(
     use_transport: Callable[..., None], settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
     """Settings as flasky.settings would make them for that relay and that proxy."""
-    monkeypatch.setattr(dispatch, "stand_aside", lambda: None)
+    monkeypatch.setattr(dispatch, "disable", lambda: None)
     settings.SECRET_KEY = Secret(OTHERS["SECRET_KEY"])
 
     def configure(port: int, proxy: str = "", **options: Any) -> None:

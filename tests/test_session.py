@@ -20,10 +20,8 @@ MESSAGE = Claimed(1, "me@example.com", "you@example.com", b"Subject: x\r\n\r\nHi
 def _scripted(use_transport: Callable[..., None]) -> Iterator[None]:
     use_transport("tests.backends.Scripted", password="canary")
     Scripted.reset()
-    session._out_of_step.clear()
     yield
     Scripted.reset()
-    session._out_of_step.clear()
 
 
 class Clock:
@@ -56,7 +54,7 @@ def test_the_relays_last_words_come_back_without_a_secret() -> None:
 
 def test_a_connection_is_renewed_before_relays_lose_patience() -> None:
     kept = Session()
-    for _ in range(session.RENEW_AFTER + 1):
+    for _ in range(session.RECYCLE_AFTER + 1):
         kept.send(MESSAGE)
     assert Scripted.said.count("open") == 2
     assert Scripted.said[-3:] == ["close", "open", "send"]
@@ -140,66 +138,6 @@ def test_a_fresh_connection_that_breaks_is_not_tried_again_at_once() -> None:
     assert Scripted.said == ["open", "fail", "close"]
 
 
-def test_the_message_that_follows_is_announced_while_the_connection_lasts() -> None:
-    kept = Session()
-    for number in range(session.RENEW_AFTER):
-        kept.send(MESSAGE, following=MESSAGE._replace(recipient=f"{number}@example.com"))
-    assert Scripted.announced == [f"{number}@example.com" for number in range(session.RENEW_AFTER - 1)]
-    kept.send(MESSAGE)
-    assert len(Scripted.announced) == session.RENEW_AFTER - 1
-
-
-@pytest.mark.parametrize(
-    "error",
-    [gone(), marked(smtplib.SMTPSenderRefused(503, b"5.5.1 Bad sequence", "me"), "sender")],
-    ids=["hangs up", "bad sequence"],
-)
-def test_a_relay_that_loses_its_place_gets_the_message_again_and_no_more_announcements(error: Exception) -> None:
-    kept = Session()
-    kept.send(MESSAGE, following=MESSAGE)
-    Scripted.script = [error]
-    assert kept.send(MESSAGE, following=MESSAGE) == "250 2.0.0 Ok"
-    assert Scripted.said == ["open", "send", "fail", "close", "open", "send"]
-    Scripted.announced.clear()
-    Session().send(MESSAGE, following=MESSAGE)
-    assert Scripted.announced == []
-
-
-@pytest.mark.parametrize(
-    ("phase", "announced_before"), [("sender", True), ("end", False)], ids=["to the envelope", "to the body"]
-)
-def test_a_relay_that_falls_silent_gets_no_more_announcements(phase: str, announced_before: bool) -> None:
-    kept = Session()
-    kept.send(MESSAGE, following=MESSAGE if announced_before else None)
-    Scripted.script = [marked(TimeoutError("no answer within 30 s"), phase)]
-    with pytest.raises(TimeoutError):
-        kept.send(MESSAGE, following=MESSAGE)
-    Scripted.announced.clear()
-    kept.send(MESSAGE, following=MESSAGE)
-    assert Scripted.announced == []
-
-
-def test_another_message_than_the_one_announced_gets_a_connection_of_its_own() -> None:
-    kept = Session()
-    kept.send(MESSAGE, following=MESSAGE._replace(id=2))
-    kept.send(MESSAGE._replace(id=3), following=MESSAGE._replace(id=4))
-    kept.send(MESSAGE._replace(id=4))
-    assert Scripted.said == ["open", "send", "close", "open", "send", "send"]
-    assert session._out_of_step == set()
-
-
-@pytest.mark.parametrize("phase", ["sender", "end"])
-def test_a_refusal_does_not_end_the_announcements(phase: str) -> None:
-    kept = Session()
-    kept.send(MESSAGE, following=MESSAGE)
-    Scripted.script = [marked(smtplib.SMTPResponseException(550, b"No"), phase)]
-    with pytest.raises(smtplib.SMTPResponseException):
-        kept.send(MESSAGE, following=MESSAGE)
-    Scripted.announced.clear()
-    kept.send(MESSAGE, following=MESSAGE)
-    assert len(Scripted.announced) == 1
-
-
 def test_a_failed_second_try_is_the_one_that_counts() -> None:
     kept = Session()
     kept.send(MESSAGE)
@@ -212,7 +150,7 @@ def test_a_failed_second_try_is_the_one_that_counts() -> None:
 
 def test_a_backend_that_takes_nothing_and_says_nothing_has_failed() -> None:
     Scripted.script = [0]
-    with pytest.raises(RuntimeError, match=r"tests\.backends took nothing and gave no reason"):
+    with pytest.raises(RuntimeError, match=r"tests\.backends accepted nothing and gave no reason"):
         Session().send(MESSAGE)
 
 

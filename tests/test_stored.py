@@ -35,7 +35,7 @@ def claimed(recipient: str = "bcc@example.com") -> Claimed:
     message.attach_alternative("<p>Grüße</p>", "text/html")
     message.attach("a.bin", bytes(range(256)), "application/octet-stream")
     [row] = [row for row in outbox.rows_of(message) if row.recipient == recipient]
-    return Claimed(1, row.sender, row.recipient, bytes(row.mime), 0, "token", False, 1e9)
+    return Claimed(1, row.sender, row.recipient, bytes(row.body.mime), 0, "token", False, 1e9)
 
 
 def parsed(raw: bytes) -> ParsedMessage:

@@ -4,23 +4,19 @@ from typing import Any
 
 import pytest
 
-from notify import mail, tasks
+from notify import tasks
 from notify.models import Event, Message
+from notify.rendering import message as rendering
 from tests.test_claims import queue
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted", "_fresh")]
-
-
-@pytest.fixture
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "_sweep", tasks.digest.Sweep())
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted")]
 
 
 def waits(key: str) -> Event:
     return Event.objects.create(topic="order", key=key, subject="New order", summary=f"Order {key}")
 
 
-def test_a_wake_up_tells_what_waits_and_sends_what_is_due(settings: Any) -> None:
+def test_a_wake_up_notifies_of_what_waits_and_sends_what_is_due(settings: Any) -> None:
     settings.NOTIFY_CONNECTIONS = 2
     queue(3)
     waits("1")
@@ -31,14 +27,14 @@ def test_a_wake_up_tells_what_waits_and_sends_what_is_due(settings: Any) -> None
     assert Message.objects.count() == 4
 
 
-def test_a_digest_that_cannot_be_built_is_reported_once_and_stops_no_mail(
+def test_a_notification_that_cannot_be_built_is_reported_once_and_stops_no_mail(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(mail, "build", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(rendering, "build", lambda *args, **kwargs: 1 / 0)
     queue(1)
     waits("1")
     for _ in range(3):
         tasks.deliver()
-    assert caplog.text.count("the digest of topic 'order' was not built") == 1
+    assert caplog.text.count("the notifications of topic 'order' could not be built") == 1
     assert Message.objects.get().state == "sent"
     assert Event.objects.waiting().count() == 1

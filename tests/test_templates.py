@@ -196,7 +196,7 @@ def test_whatever_name_is_taken_the_parsed_mail_names_it(typed: str) -> None:
         name = names.take(typed)
     except ValidationError:
         return
-    raw = bytes(outbox.rows_of(visitor_mail(name))[0].mime)
+    raw = bytes(outbox.rows_of(visitor_mail(name))[0].body.mime)
     assert raw.count(b"\r") == raw.count(b"\n") == raw.count(b"\r\n")
     assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
     parsed: EmailMessage = message_from_bytes(raw, policy=policy.default)  # type: ignore[assignment]

@@ -22,7 +22,7 @@ from tests.test_claims import queue
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "stand_aside", lambda: None)
+    monkeypatch.setattr(dispatch, "disable", lambda: None)
 
 
 @pytest.fixture

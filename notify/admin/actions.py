@@ -87,7 +87,7 @@ def admin_actions() -> list[Any]:
 def perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
     """Do it to a few messages and write an entry for each, both or neither. Returns how many it was done to."""
     with transaction.atomic():
-        concerned = list(verb.concerns(chosen).defer("mime"))
+        concerned = list(verb.concerns(chosen))
         count = verb.run(Message.objects.filter(pk__in=[message.pk for message in concerned]))
         history.note(request, concerned, verb.past)
     return count

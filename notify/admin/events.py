@@ -1,18 +1,23 @@
 """Events: waiting or told, of what, and by which mail."""
 
+import contextlib
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from notify import windows
 from notify.admin import links
+from notify.admin.actions import OPERATE
 from notify.admin.links import Field
 from notify.admin.readonly import WrittenByMachine
-from notify.mail import VISITORS
+from notify.events import digest
+from notify.events.context import ObjectGone, load
+from notify.events.policy import ERRORS
 from notify.models import Event, Message, Visitor
+from notify.signals import TOPIC
 
 SHOWN = 20  # events of a digest that a message's page names; a link leads to the others
 
@@ -29,13 +34,15 @@ class EventAdmin(WrittenByMachine):
     def get_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
         happened = ["summary", "subject", "topic", Field(request, _("visitor"), visitor_of), "url", "created_at"]
         told = [Field(request, _("told by"), told_by), Field(request, _("messages"), mails_of)]
-        return [*happened, "notified_at", *told]
+        failed = ["template", "failures", "error", "retry_at"] if obj and obj.error else []
+        report = [Field(request, _("report"), report_of)] if request.user.has_perm(OPERATE) else []
+        return [*happened, "notified_at", *told, *failed, *report]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
         return self.get_fields(request, obj)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {**(extra_context or {}), "next_digests": windows.next_digests()})
+        return super().changelist_view(request, {**(extra_context or {}), "next_digests": digest.next_digests()})
 
 
 def told_of(request: HttpRequest, message_id: str) -> str:
@@ -68,9 +75,18 @@ def told_by(request: HttpRequest, event: Event) -> str:
     return links.to_list(request, Message, event.message_id, message_id=event.message_id)
 
 
+def report_of(request: HttpRequest, event: Event) -> str:
+    """The full report of a server error: it may hold what a visitor sent, so it is for operators."""
+    if not event.topic.startswith(ERRORS):
+        return ""
+    with contextlib.suppress(ObjectGone):
+        return format_html("<pre>{}</pre>", load(event.context).get("report", ""))
+    return ""
+
+
 def visitor_of(request: HttpRequest, event: Event) -> str:
     """A link to the visitor that the event is, while there is one."""
-    if event.topic != VISITORS or not event.key.isdecimal():
+    if event.topic != TOPIC or not event.key.isdecimal():
         return ""
     visitor = Visitor.objects.filter(pk=event.key).first()
     return links.to_row(request, visitor) if visitor else gettext("removed since")

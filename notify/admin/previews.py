@@ -14,11 +14,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
 
-from notify import mail, previews
+from notify import previews
 from notify.admin import history
 from notify.admin.actions import OPERATE
 from notify.admin.source import framed
 from notify.models import Message
+from notify.rendering.message import new_message_id
 
 SCHEMES = {"light": gettext_lazy("Light"), "dark": gettext_lazy("Dark")}
 WIDTHS = {"wide": gettext_lazy("Wide, 700 px"), "narrow": gettext_lazy("Narrow, 390 px")}
@@ -84,9 +85,9 @@ def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     if not address:
         messages.error(request, _("Your account here has no email address to send to."))
         return back
-    message_id = mail.new_message_id()
+    message_id = new_message_id()
     shown.build(address, language, headers={"Message-ID": message_id}).send()
-    stored = Message.objects.filter(message_id=message_id).defer("mime")
+    stored = Message.objects.filter(message_id=message_id)
     history.note(request, stored, f"Sent the preview of {template}.", ADDITION)
     messages.success(request, _("The mail to %s is in the outbox.") % address)
     return back

@@ -17,11 +17,12 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from notify import breaker, chart, checks, mail, operations
+from notify import breaker, chart, checks, operations
 from notify.admin import links
 from notify.admin.readonly import WrittenByMachine
 from notify.models import Message, Relay
 from notify.overview import overview
+from notify.rendering.message import one_line
 
 OPERATE = "notify.operate_outbox"
 REASON_LENGTH = 200
@@ -88,7 +89,7 @@ class RelayAdmin(WrittenByMachine):
         return redirect("admin:notify_relay_changelist")
 
     def _pause(self, request: HttpRequest) -> None:
-        reason = mail.one_line(request.POST.get("reason", ""))[:REASON_LENGTH]
+        reason = one_line(request.POST.get("reason", ""))[:REASON_LENGTH]
         said = _("%(who)s: %(why)s") if reason else _("Paused by %(who)s")
         breaker.pause(said % {"who": request.user.get_username(), "why": reason})
         self._tell(request, _("Mail is paused: it is kept, and nothing is sent until somebody resumes."), reason)
@@ -142,7 +143,7 @@ def _report_probe(request: HttpRequest, before: Relay) -> None:
 
 
 def _report_test(request: HttpRequest, message_id: str, told: str) -> None:
-    rows = Message.objects.filter(message_id=message_id).defer("mime").order_by("pk")
+    rows = Message.objects.filter(message_id=message_id).order_by("pk")
     operations.wait_until(lambda: not rows.untried().exists(), PATIENCE_SECONDS)
     level = messages.SUCCESS if all(row.state == Message.State.SENT for row in rows) else messages.INFO
     settled = [links.to_row(request, row, f"{row.recipient}: {row.get_state_display()} {row.reply}") for row in rows]

@@ -21,12 +21,12 @@ TEXT_SHOWN = 100_000  # characters of a text on the page
 
 def size(message: Message) -> int:
     """Bytes of the stored mail."""
-    return int(Message.objects.filter(pk=message.pk).values_list(Length("mime"), flat=True).get() or 0)
+    return int(Message.objects.filter(pk=message.pk).values_list(Length("body__mime"), flat=True).get() or 0)
 
 
 def beginning(message: Message) -> bytes:
     """The first SHOWN bytes of the stored mail."""
-    cut = Substr(F("mime"), 1, SHOWN, output_field=BinaryField())
+    cut = Substr(F("body__mime"), 1, SHOWN, output_field=BinaryField())
     return bytes(Message.objects.filter(pk=message.pk).values_list(cut, flat=True).get() or b"")
 
 
@@ -72,7 +72,7 @@ def raw(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
 def download(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """The whole mail as a file that mail programs open."""
     message = _readable(request, model_admin, pk, "The mail was downloaded.")
-    stored = bytes(Message.objects.values_list("mime", flat=True).get(pk=pk))
+    stored = bytes(Message.objects.values_list("body__mime", flat=True).get(pk=pk))
     # Nothing of the mail stands in the name: neither a path nor a header can be made of a number.
     name = f"message-{message.pk}.eml"
     return HttpResponse(
@@ -81,7 +81,7 @@ def download(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
 
 
 def _readable(request: HttpRequest, model_admin: Any, pk: int, what: str) -> Message:
-    """The message, without its body. Raises Http404, or PermissionDenied where its words are not for this user."""
+    """The message. Raises Http404, or PermissionDenied where its words are not for this user."""
     message: Message = get_object_or_404(model_admin.get_queryset(request), pk=pk)
     if not model_admin.has_view_permission(request, message) or not may_read(request, message):
         raise PermissionDenied

@@ -9,8 +9,8 @@ from django.utils.translation import gettext_lazy as _
 
 from notify.admin import events, links
 from notify.admin.links import Field
-from notify.mail import VISITORS
 from notify.models import Event, Visitor
+from notify.signals import TOPIC
 
 
 @admin.register(Visitor)
@@ -29,7 +29,7 @@ class VisitorAdmin(admin.ModelAdmin):
 
 def event_of(visitor: Visitor) -> Event | None:
     """The event that a visitor is, while it is kept."""
-    return Event.objects.filter(topic=VISITORS, key=str(visitor.pk)).first()
+    return Event.objects.filter(topic=TOPIC, key=str(visitor.pk)).first()
 
 
 def event(request: HttpRequest, visitor: Visitor) -> str:

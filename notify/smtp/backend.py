@@ -1,11 +1,10 @@
 """Django email backend that speaks to the relay: Django's own, with our session in place of smtplib's."""
 
-import contextlib
 import re
 import smtplib
 import ssl
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend as DjangoEmailBackend
@@ -19,14 +18,6 @@ from notify.smtp.secret import Secret
 from notify.smtp.wire import Observer
 
 _SAME_ATTEMPT_SECONDS = 1.0
-
-
-class _Packed(NamedTuple):
-    """A message with its envelope and its body as they go over the wire."""
-
-    message: EmailMessage
-    envelope: Envelope
-    data: bytes
 
 
 class EmailBackend(DjangoEmailBackend):
@@ -48,8 +39,6 @@ class EmailBackend(DjangoEmailBackend):
         self.observer: Observer | None = None
         self.last_reply = ""
         self._opened_at = 0.0
-        self._following: _Packed | None = None  # was announced, and comes after the next one
-        self._packed: _Packed | None = None  # was announced, and its turn is next
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
@@ -108,25 +97,18 @@ class EmailBackend(DjangoEmailBackend):
         assert self.connection  # noqa: S101  (open() was called)
         return self.connection.ask(address(sender), [address(each) for each in recipients])
 
-    def announce(self, email_message: EmailMessage) -> None:
-        """Say what will be sent after the next message: its envelope may then travel with that one's body."""
-        self._following = None
-        with contextlib.suppress(ValueError):  # which its own turn will tell
-            self._following = _pack(email_message)
-
     def _send(self, email_message: EmailMessage) -> bool:
-        packed, self._packed = self._packed, self._following
-        following, self._following = self._following, None
         if not email_message.recipients():
             return False
-        if packed is None or packed.message is not email_message:
-            packed = _pack(email_message)
+        data = getattr(email_message, "wire_bytes", None) or _wire_bytes(email_message)
+        recipients = [address(each) for each in email_message.recipients()]
+        envelope = Envelope(address(email_message.from_email), recipients, len(data), not data.isascii())
         assert self.connection  # noqa: S101  (send_messages opened it)
         if time.monotonic() - self._opened_at > _SAME_ATTEMPT_SECONDS:
             self.connection.deadline = Deadline(self.timeout)
         self._opened_at = 0.0
         try:
-            refused = self.connection.transact(packed.envelope, packed.data, following=following and following.envelope)
+            refused = self.connection.transact(envelope, data)
             self.last_reply = self.connection.last_reply
             if refused:
                 with self.connection.phase("recipient"):
@@ -140,14 +122,7 @@ class EmailBackend(DjangoEmailBackend):
 
 def _no_password() -> str:
     """Called for an encrypted key; without it OpenSSL would ask at the terminal, and wait."""
-    raise ValueError("the key of the client certificate is encrypted, and nobody is here to type its password")
-
-
-def _pack(message: EmailMessage) -> _Packed:
-    """Raises ValueError for an address that is none."""
-    data = getattr(message, "wire_bytes", None) or _wire_bytes(message)
-    recipients = [address(each) for each in message.recipients()]
-    return _Packed(message, Envelope(address(message.from_email), recipients, len(data), not data.isascii()), data)
+    raise ValueError("the key of the client certificate is encrypted: use one without a passphrase")
 
 
 def _wire_bytes(message: EmailMessage) -> bytes:

@@ -145,7 +145,7 @@ _PAUSES = [
     ("auth-twice", _("The connection was logged in already, and a second login was refused."),
      _("Nothing: one login per connection is the rule here, and the next connection is a fresh one."), FRESH_SESSION),
     ("starttls-not-now", _("The mail server offers STARTTLS and cannot do it at the moment. Nothing is sent in clear."),
-     _("No action needed; retrying automatically. If it persists, whoever runs the mail server must mend its TLS."), 60),
+     _("No action needed; retrying automatically. If it persists, the mail server's operator must repair its TLS."), 60),
     ("out-of-step", _("The relay lost track of the session."), _("Nothing: the next attempt opens a fresh connection."), FRESH_SESSION),
 ]
 # fmt: on

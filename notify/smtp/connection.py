@@ -18,15 +18,12 @@ Refusals = dict[str, tuple[int, bytes]]
 # Commands in one packet: their answers must fit into the buffers on the way, or both sides wait (RFC 2920 3.1).
 PIPELINE_LIMIT = 100
 _EXTENSION = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9-]*)(?![^\s=])[\s=]*(.*)")
-# What a server says, nearly always, to an envelope in one packet: yes to MAIL and to every RCPT, and "go on" to DATA.
-_ALL_TAKEN = re.compile(rb"(?:2\d\d [^\n]*\n)+3\d\d [^\n]*\n")
 
 
 class Connection(Login):
     """`connect_to` opens, `transact` sends one message, `leave` ends. `last_reply`: the relay's last words."""
 
     last_reply = ""
-    _ahead: Envelope | None = None  # was sent along with the body before it; its answers are still to be read
 
     def connect_to(self, host: str, port: int, *, proxy: str = "", tls: ssl.SSLContext | None = None) -> None:
         """Connect, with TLS from the first byte where a context is given, and hear the greeting."""
@@ -96,17 +93,14 @@ class Connection(Login):
         self.sock = context.wrap_socket(cast("socket.socket", self.sock), server_hostname=self._host)
         self._armed = None
 
-    def transact(self, envelope: Envelope, data: bytes, *, following: Envelope | None = None) -> Refusals:
+    def transact(self, envelope: Envelope, data: bytes) -> Refusals:
         """Send one message (CRLF line ends, no dots stuffed); returns the recipients refused while others were taken.
-
-        The envelope that follows, if it is known, goes into the packet of this body (RFC 2920 3.1 allows a body to be
-        the first of a group): one round trip for each message. Its own body is not sent before the next call.
 
         A message of eight bits is written anew in seven for a relay without 8BITMIME (RFC 6152), or ValueError raised.
         Raises SMTPSenderRefused, SMTPRecipientsRefused (all of them), SMTPDataError, SMTPServerDisconnected,
         TimeoutError. Phase `end` without a reply means: all was handed over, and nobody knows (RFC 1047).
         """
-        if self._too_wide(envelope):
+        if envelope.eight_bit and "8bitmime" not in self.esmtp_features:
             data = seven_bit(data)
             envelope = envelope._replace(size=len(data), eight_bit=False)
         refused = self._converse(envelope)
@@ -115,7 +109,7 @@ class Connection(Login):
             body = b"." + body
         with self.phase("data"):
             end = b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"
-            self.send(b"".join([body, end, *self._look_ahead(following)]))
+            self.send(body + end)
         with self.phase("end") as say:
             code, text = self.getreply()
             if not positive(code):
@@ -141,47 +135,13 @@ class Connection(Login):
             self.rset()
         return refused
 
-    def answers(self, seconds: float = 5) -> bool:
-        """Whether an idle session is still good (NOOP); one that waits for a body is not."""
-        return self._ahead is None and super().answers(seconds)
-
-    def leave(self) -> None:
-        """QUIT, politely and briefly; without a word where it would be taken for a body. Never raises."""
-        if self._ahead:
-            self.close()
-        else:
-            super().leave()
-
-    def _too_wide(self, envelope: Envelope) -> bool:
-        """Whether its body has eight bits and the relay takes seven."""
-        return envelope.eight_bit and "8bitmime" not in self.esmtp_features
-
-    def _look_ahead(self, following: Envelope | None) -> list[bytes]:
-        """The commands of the message to follow, where the server takes them so early."""
-        if following is None or "pipelining" not in self.esmtp_features or self._too_wide(following):
-            return []
-        try:
-            asked = commands(self.esmtp_features, following)
-        except smtplib.SMTPException:
-            return []  # what is wrong with it is said when it is its turn
-        if len(asked) > PIPELINE_LIMIT:
-            return []
-        self._ahead = following
-        return asked
-
     def _converse(self, envelope: Envelope) -> Refusals:
         """From MAIL to the 354 of DATA; in one packet where the server takes that (PIPELINING, RFC 2920)."""
-        ahead, self._ahead = self._ahead, None
         sender, recipients = envelope.sender, envelope.recipients
-        if ahead == envelope and self._all_taken(len(recipients) + 2):
-            return {}
-        asked = [b""] * (len(recipients) + 2) if ahead else commands(self.esmtp_features, envelope)
+        asked = commands(self.esmtp_features, envelope)
         pipelined = "pipelining" in self.esmtp_features and len(asked) <= PIPELINE_LIMIT
         with self.phase("sender"):
-            if ahead and ahead != envelope:
-                self.close()
-                raise smtplib.SMTPServerDisconnected("another message than the one announced")
-            if pipelined and not ahead:
+            if pipelined:
                 self.send(b"".join(asked))
         refused: Refusals = {}
         answered = 1
@@ -210,13 +170,6 @@ class Connection(Login):
                 self._back_in_step(pipelined, answered, len(asked))
             raise
         return refused
-
-    def _all_taken(self, answers: int) -> bool:
-        """Whether the answers to an envelope are here, and nothing else, and all say yes: then they are read."""
-        if self.observed or self._buffer.count(b"\n") != answers or not _ALL_TAKEN.fullmatch(self._buffer):
-            return False
-        self._buffer = b""
-        return True
 
     def _back_in_step(self, pipelined: bool, answered: int, asked: int) -> None:
         """After a refusal: hear the answers that are still under way, and forget the transaction."""

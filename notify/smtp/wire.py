@@ -15,7 +15,6 @@ from typing import Any
 from notify.smtp.dial import Deadline
 from notify.smtp.failure import marked, printable
 from notify.smtp.secret import Secret, hush
-from notify.spin import Spin
 
 LINE_LIMIT = 8192  # bytes; RFC 5321 4.5.3.1.5 has 512
 REPLY_LIMIT = 100  # lines of one reply
@@ -82,7 +81,6 @@ class Wire(smtplib.SMTP):
         self._armed: float | None = None
         self._buffer = b""
         self._observer = observer
-        self._spin = Spin()
 
     def answers(self, seconds: float = 5) -> bool:
         """Whether an idle session is still good (NOOP)."""
@@ -188,7 +186,6 @@ class Wire(smtplib.SMTP):
             raise smtplib.SMTPServerDisconnected("please run connect() first")
         try:
             self._arm()
-            self._spin.wait(self.sock.fileno())
             received = self.sock.recv(4096)
         except TimeoutError as error:
             self.close()

@@ -15,7 +15,7 @@ from tests.site import ROOT, environment, manage
 
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432"
 COLUMNS = (
-    "message_id, sender, recipient, subject, mime, state, created_at, due_at, expires_at, "
+    "message_id, sender, recipient, subject, body_id, state, created_at, due_at, expires_at, "
     "attempts, claim, reply, diagnosis, uncertain"
 )
 
@@ -53,14 +53,20 @@ class Outbox:
         """Messages that are due, in order: <m0@example.com> to r0@example.com, and so on."""
         now = datetime.now(UTC) - timedelta(seconds=60)
         for first in range(0, count, 500):
-            rows = []
+            rows, bodies = [], []
             for number in range(first, min(first + 500, count)):
                 moment = now + timedelta(microseconds=number)
                 name = f"<{prefix}{number}@example.com>"
                 mime = f"Message-ID: {name}\r\nDate: {moment:%c}\r\nSubject: {number}\r\n\r\n".encode()
                 mime += (b"x" * 70 + b"\r\n") * (size // 72)
                 times = [self.time(each) for each in (moment, moment, moment + timedelta(days=5))]
-                rows.append((name, sender, f"r{number}@example.com", str(number), mime, "queued", *times))
+                bodies.append(mime)
+                rows.append([name, sender, f"r{number}@example.com", str(number), None, "queued", *times])
+            keys = self.sql(
+                f"INSERT INTO notify_body (mime) VALUES {', '.join(['(?)'] * len(bodies))} RETURNING id", *bodies
+            )
+            for row, [key] in zip(rows, sorted(keys), strict=True):
+                row[4] = key
             marks = "(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', false)"
             values = [value for row in rows for value in row]
             self.sql(f"INSERT INTO notify_message ({COLUMNS}) VALUES {', '.join([marks] * len(rows))}", *values)

@@ -71,9 +71,9 @@ class Sink(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def main() -> None:
+async def main(protocol: type[Sink] = Sink) -> None:
     log, delay = Path(sys.argv[1]), float(sys.argv[2]) / 1000 if len(sys.argv) > 2 else 0.0
-    server = await asyncio.get_running_loop().create_server(lambda: Sink(log, delay), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: protocol(log, delay), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -35,6 +35,7 @@ def deliver(outbox: Outbox, sink: Sink, connections: int = 1) -> int:
     assert worker.returncode == 0
     assert set(outbox.messages()) == {"sent"}
     outbox.sql("DELETE FROM notify_message")
+    outbox.sql("DELETE FROM notify_body")
     return most
 
 

@@ -287,7 +287,7 @@ def test_row_21_an_outcome_outlives_a_database_that_is_away_and_nothing_is_sent_
         worker.send_signal(signal.SIGTERM)
         said = worker.communicate(timeout=20)[1]
         assert worker.returncode == 0
-    assert "the database does not take an outcome, sending waits" in said
+    assert "an outcome cannot be recorded, sending is suspended" in said
 
 
 class Away:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from django.core.mail import EmailMultiAlternatives
 
-from notify import mail, outbox
+from notify import outbox
+from notify.rendering.message import new_message_id, thread_headers
 
 RULES = "/usr/share/spamassassin"  # not what sa-update may have brought: the same everywhere
 # What the first relay that takes a mail adds; without it the rules on how a mail came say nothing.
@@ -21,8 +22,8 @@ RECEIVED = (
 
 def score(message: EmailMultiAlternatives, home: Path) -> tuple[float, str]:
     """Points and the rules that gave them, for the bytes that are sent and the headers of an announcement."""
-    message.extra_headers |= mail.thread_headers("new_visitor", mail.new_message_id())
-    wire = bytes(outbox.rows_of(message)[0].mime)
+    message.extra_headers |= thread_headers("new_visitor", new_message_id())
+    wire = bytes(outbox.rows_of(message)[0].body.mime)
     [date] = re.findall(rb"(?m)^Date: (.*)\r$", wire)
     done = subprocess.run(
         ["spamassassin", "-L", "-t", "-x", "-C", RULES, "--cf=use_bayes 0"],

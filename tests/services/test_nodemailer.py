@@ -48,7 +48,7 @@ def stored_mail() -> bytes:
     )
     built.attach_alternative("<p>Zoë, Δ und 漢字</p>", "text/html")
     built.attach("fäß.bin", bytes(range(256)) * 20, "application/octet-stream")
-    return bytes(rows_of(built)[0].mime)
+    return bytes(rows_of(built)[0].body.mime)
 
 
 BODIES = {

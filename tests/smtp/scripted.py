@@ -44,11 +44,6 @@ class Listener:
     def talk(self, client: socket.socket) -> None:
         raise NotImplementedError
 
-    def hear_out(self) -> None:
-        """Wait until every client that has gone is known to be gone."""
-        for thread in self._threads[1:]:
-            thread.join(5)
-
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from notify import spin
 from notify.smtp import dial
 from notify.smtp.failure import from_exception
 from tests.smtp.conftest import Make
@@ -91,17 +90,6 @@ def test_each_failure_says_its_phase_and_the_reply(
     assert time.monotonic() - started < 15
 
 
-def test_every_answer_is_waited_for_by_spinning_where_that_is_allowed(
-    make_backend: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spun: list[int] = []
-    monkeypatch.setattr(spin.Spin, "wait", lambda self, fd: bool(spun.append(fd)))
-    with Scripted(extensions=()) as relay:
-        assert make_backend(relay.port).send_messages([Mail()]) == 1
-    assert len(spun) >= len(["greeting", "EHLO", "MAIL", "RCPT", "DATA", "end", "QUIT"])
-    assert len(set(spun)) == 1
-
-
 @BOTH_WAYS
 def test_a_message_arrives_whole(make_backend: Make, extensions: tuple[str, ...]) -> None:
     data = b".first\r\n\r\n..two\r\n.\r\nlast line"
@@ -139,103 +127,6 @@ def test_a_message_takes_two_packets_where_the_relay_pipelines(make_backend: Mak
         assert send(make_backend, relay) is None
     envelope = b"MAIL FROM:<flasky@example.com>\r\nRCPT TO:<ann@example.com>\r\nDATA\r\n"
     assert relay.packets[1:3] == [envelope, b"Subject: x\r\n\r\nHello\r\n.\r\n"]
-
-
-def send_both(backend: Any, first: Mail, second: Mail, *, announced: Mail | None = None) -> None:
-    """Two messages, the second (or another) announced before the first is sent."""
-    backend.announce(announced or second)
-    backend.send_messages([first])
-    backend.send_messages([second])
-
-
-def test_an_announced_envelope_travels_with_the_body_before_it(make_backend: Make) -> None:
-    class Ahead(Packets):
-        def talk(self, client: socket.socket) -> None:
-            client.sendall(b"220 x\r\n")
-            envelope = b"250 a\r\n250 b\r\n354 c\r\n"
-            answers = [b"250-x\r\n250 PIPELINING\r\n", envelope, b"250 first\r\n" + envelope, b"250 second\r\n"]
-            for answer in answers:
-                self.packets.append(client.recv(65536))
-                client.sendall(answer)
-
-    with Ahead() as relay:
-        backend: Any = make_backend(relay.port)
-        backend.open()
-        backend.announce(Mail("bob@example.com"))
-        backend.send_messages([Mail(data=b"one\r\n")])
-        assert backend.last_reply == "250 first"
-        backend.send_messages([Mail("bob@example.com")])
-        assert backend.last_reply == "250 second"
-    bob = b"MAIL FROM:<flasky@example.com>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n"
-    assert relay.packets[2:] == [b"one\r\n.\r\n" + bob, b"Subject: x\r\n\r\nHello\r\n.\r\n"]
-
-
-def test_announced_messages_arrive_whole_and_each_is_answered_for_itself(make_backend: Make) -> None:
-    with Scripted(
-        {"RCPT": ["250 Ok", "550 5.1.1 Unknown", "250 Ok"], ".": ["250 first", "554 none", "250 Ok"]}
-    ) as relay:
-        backend: Any = make_backend(relay.port)
-        backend.open()
-        with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
-            send_both(backend, Mail(data=b"one\r\n"), Mail("nobody@example.com", data=b"two\r\n"))
-        assert backend.last_reply == "250 first"
-        assert from_exception(refused.value).words == "550 5.1.1 Unknown"
-        assert backend.send_messages([Mail(data=b"three\r\n")]) == 1
-    assert relay.bodies == [b"one\r\n", b"", b"three\r\n"]  # DATA was taken for nobody, and ended at once
-    assert relay.connections == 1
-
-
-def test_a_relay_that_does_not_pipeline_is_told_of_one_message_at_a_time(make_backend: Make) -> None:
-    with Scripted(extensions=("8BITMIME",)) as relay:
-        backend: Any = make_backend(relay.port)
-        backend.open()
-        send_both(backend, Mail(data=b"one\r\n"), Mail(data=b"two\r\n"))
-    assert relay.verbs[1:] == ["MAIL", "RCPT", "DATA"] * 2
-    assert relay.bodies == [b"one\r\n", b"two\r\n"]
-
-
-@pytest.mark.parametrize(
-    "second",
-    [
-        Mail(data=b"x" * 100),
-        Mail("zoë@example.com"),
-        Mail("no address"),
-        Mail(*[f"u{number}@example.com" for number in range(150)]),
-    ],
-    ids=["too large", "SMTPUTF8", "no address", "very many"],
-)
-def test_what_cannot_be_announced_fails_no_message_but_its_own(make_backend: Make, second: Mail) -> None:
-    with Scripted(extensions=("PIPELINING", "SIZE 60")) as relay:
-        backend: Any = make_backend(relay.port)
-        backend.open()
-        backend.announce(second)
-        assert backend.send_messages([Mail(data=b"one\r\n")]) == 1
-        assert relay.verbs[1:] == ["MAIL", "RCPT", "DATA"]
-        assert backend.check()
-
-
-def test_another_message_than_the_announced_one_is_not_sent_under_its_envelope(make_backend: Make) -> None:
-    with Scripted() as relay:
-        backend: Any = make_backend(relay.port)
-        backend.open()
-        with pytest.raises(smtplib.SMTPServerDisconnected) as raised:
-            send_both(backend, Mail(data=b"one\r\n"), Mail("bob@example.com"), announced=Mail("eve@example.com"))
-        assert from_exception(raised.value).phase == "sender"
-        relay.hear_out()
-    assert b"".join(relay.bodies) == b"one\r\n"  # not a byte for Eve
-
-
-def test_no_command_is_sent_where_it_would_be_taken_for_a_body(make_backend: Make) -> None:
-    with Scripted() as relay:
-        backend: Any = make_backend(relay.port)
-        backend.open()
-        backend.announce(Mail("bob@example.com"))
-        backend.send_messages([Mail(data=b"one\r\n")])
-        assert not backend.check()
-        backend.close()
-        relay.hear_out()
-    assert not {"QUIT", "NOOP", "RSET"} & set(relay.verbs)
-    assert b"".join(relay.bodies) == b"one\r\n"
 
 
 def test_very_many_recipients_are_not_pipelined(make_backend: Make) -> None:

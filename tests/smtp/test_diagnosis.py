@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from django.utils import translation
 
-from notify.retry import PROBE_SLOWLY, Decision, Kind, decide
+from notify.models import Outcome
+from notify.retry import PROBE_SLOWLY, Decision, decide
 from notify.smtp import causes, diagnosis, providers
 from notify.smtp.causes import CAUSES
 from notify.smtp.diagnosis import diagnose, known
@@ -79,36 +80,36 @@ BREAKS = [
 
 # phase, reply, the preset of the relay, what becomes of the message, seconds to the next try of the relay or message
 DECIDED = [
-    ("auth", "534 5.7.9 Application-specific password required", "gmail", Kind.HOLD, PROBE_SLOWLY),
-    ("auth", "550 User has no permission", "163", Kind.HOLD, PROBE_SLOWLY),
-    ("auth", "454 4.7.0 Too many login attempts, please try again later.", "gmail", Kind.DOWN, causes.THROTTLED),
-    ("auth", "554 IP is rejected, smtp auth error limit exceed", "163", Kind.DOWN, causes.THROTTLED),
-    ("auth", "503 5.7.0 No identity changes permitted.", "gmail", Kind.DOWN, causes.FRESH_SESSION),
-    ("tls", "454 4.7.0 STARTTLS not permitted when TLS active", "", Kind.HOLD, PROBE_SLOWLY),
-    ("tls", "454 4.7.0 TLS not available due to local problem", "", Kind.DOWN, 60),
-    ("auth", "454 4.7.0 Temporary authentication failure", "", Kind.DOWN, PROBE_SLOWLY),
-    ("auth", "454 4.7.0 Must issue a STARTTLS command first", "", Kind.HOLD, PROBE_SLOWLY),
-    ("end", "554 5.2.252 SendAsDenied; a@b.example not allowed to send as c@d.example", "outlook365", Kind.HOLD, 15),
-    ("sender", "530 5.7.0 Authentication Required", "gmail", Kind.HOLD, 15),
-    ("sender", "553 Mail from must equal authorized user", "163", Kind.HOLD, 15),
-    ("recipient", "553 5.7.1 <a@b.c>: Sender address rejected: not owned by user x", "", Kind.HOLD, 15),
-    ("recipient", "504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname", "", Kind.HOLD, 15),
-    ("recipient", "554 5.7.1 <a@b.example>: Relay access denied", "", Kind.FAIL, 0),
-    ("sender", "554 MI:STC 163 smtp9", "163", Kind.DOWN, causes.DAY),
-    ("end", "550 5.4.5 Daily user sending limit exceeded", "gmail", Kind.DOWN, causes.DAY),
-    ("end", "454 Throttling failure: Maximum sending rate exceeded.", "ses", Kind.DOWN, 60),
-    ("sender", "503 5.5.1 Error: nested MAIL command", "", Kind.DOWN, causes.FRESH_SESSION),
-    ("data", "503 5.5.1 Error: need RCPT command", "", Kind.DOWN, causes.FRESH_SESSION),
-    ("end", "451 DT:SPM 163 smtp10", "163", Kind.RETRY, 30),
-    ("end", "421 4.7.28 same Message-ID", "gmail", Kind.RETRY, 30),
-    ("ehlo", "421 4.7.0 Try again later, closing connection. (EHLO)", "gmail", Kind.HOLD, 15),
-    ("recipient", "450 4.7.1 <me>: Helo command rejected: Host not found", "", Kind.HOLD, 15),
-    ("recipient", "452 4.2.2 Greylisted, try again", "", Kind.RETRY, 30),
-    ("greeting", "550 Ip frequency limited", "", Kind.DOWN, causes.THROTTLED),
-    ("recipient", "450 4.2.1 The user is receiving mail too quickly", "gmail", Kind.RETRY, 30),
-    ("end", "550 5.7.26 not accepted due to domain's DMARC policy", "", Kind.HOLD, 15),
-    ("end", "554 DT:SPM 163 smtp8", "163", Kind.FAIL, 0),
-    ("recipient", "550 5.1.1 <a@b.example>: User unknown", "", Kind.FAIL, 0),
+    ("auth", "534 5.7.9 Application-specific password required", "gmail", Outcome.HOLD, PROBE_SLOWLY),
+    ("auth", "550 User has no permission", "163", Outcome.HOLD, PROBE_SLOWLY),
+    ("auth", "454 4.7.0 Too many login attempts, please try again later.", "gmail", Outcome.DOWN, causes.THROTTLED),
+    ("auth", "554 IP is rejected, smtp auth error limit exceed", "163", Outcome.DOWN, causes.THROTTLED),
+    ("auth", "503 5.7.0 No identity changes permitted.", "gmail", Outcome.DOWN, causes.FRESH_SESSION),
+    ("tls", "454 4.7.0 STARTTLS not permitted when TLS active", "", Outcome.HOLD, PROBE_SLOWLY),
+    ("tls", "454 4.7.0 TLS not available due to local problem", "", Outcome.DOWN, 60),
+    ("auth", "454 4.7.0 Temporary authentication failure", "", Outcome.DOWN, PROBE_SLOWLY),
+    ("auth", "454 4.7.0 Must issue a STARTTLS command first", "", Outcome.HOLD, PROBE_SLOWLY),
+    ("end", "554 5.2.252 SendAsDenied; a@b.example not allowed to send as c@d.example", "outlook365", Outcome.HOLD, 15),
+    ("sender", "530 5.7.0 Authentication Required", "gmail", Outcome.HOLD, 15),
+    ("sender", "553 Mail from must equal authorized user", "163", Outcome.HOLD, 15),
+    ("recipient", "553 5.7.1 <a@b.c>: Sender address rejected: not owned by user x", "", Outcome.HOLD, 15),
+    ("recipient", "504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname", "", Outcome.HOLD, 15),
+    ("recipient", "554 5.7.1 <a@b.example>: Relay access denied", "", Outcome.FAIL, 0),
+    ("sender", "554 MI:STC 163 smtp9", "163", Outcome.DOWN, causes.DAY),
+    ("end", "550 5.4.5 Daily user sending limit exceeded", "gmail", Outcome.DOWN, causes.DAY),
+    ("end", "454 Throttling failure: Maximum sending rate exceeded.", "ses", Outcome.DOWN, 60),
+    ("sender", "503 5.5.1 Error: nested MAIL command", "", Outcome.DOWN, causes.FRESH_SESSION),
+    ("data", "503 5.5.1 Error: need RCPT command", "", Outcome.DOWN, causes.FRESH_SESSION),
+    ("end", "451 DT:SPM 163 smtp10", "163", Outcome.RETRY, 30),
+    ("end", "421 4.7.28 same Message-ID", "gmail", Outcome.RETRY, 30),
+    ("ehlo", "421 4.7.0 Try again later, closing connection. (EHLO)", "gmail", Outcome.HOLD, 15),
+    ("recipient", "450 4.7.1 <me>: Helo command rejected: Host not found", "", Outcome.HOLD, 15),
+    ("recipient", "452 4.2.2 Greylisted, try again", "", Outcome.RETRY, 30),
+    ("greeting", "550 Ip frequency limited", "", Outcome.DOWN, causes.THROTTLED),
+    ("recipient", "450 4.2.1 The user is receiving mail too quickly", "gmail", Outcome.RETRY, 30),
+    ("end", "550 5.7.26 not accepted due to domain's DMARC policy", "", Outcome.HOLD, 15),
+    ("end", "554 DT:SPM 163 smtp8", "163", Outcome.FAIL, 0),
+    ("recipient", "550 5.1.1 <a@b.example>: User unknown", "", Outcome.FAIL, 0),
 ]  # fmt: skip
 
 
@@ -186,26 +187,26 @@ def test_each_way_of_breaking_has_its_cause(phase: str, words: str, broken: bool
     assert found.id == expected
 
 
-@pytest.mark.parametrize(("phase", "reply", "service", "kind", "delay"), DECIDED)
+@pytest.mark.parametrize(("phase", "reply", "service", "outcome", "delay"), DECIDED)
 def test_what_a_refusal_means_decides_what_becomes_of_the_mail(
-    phase: str, reply: str, service: str, kind: Kind, delay: float
+    phase: str, reply: str, service: str, outcome: Outcome, delay: float
 ) -> None:
     facts = failure(phase, reply)
     known_cause = diagnose(facts, provider=providers.find(service=service) if service else None)
-    assert decide(facts, known_cause, spread=0) == Decision(kind=kind, delay=delay)
+    assert decide(facts, known_cause, spread=0) == Decision(outcome=outcome, delay=delay)
 
 
 def test_no_mail_fails_where_the_fix_is_to_do_nothing() -> None:
     known_rows = [(row, CAUSES[row["diagnosis"]]) for row in CORPUS if row["diagnosis"] != "unknown"]
     idle = [(row, cause) for row, cause in known_rows if str(cause.fix).startswith(("Nothing", "No action needed"))]
     assert len(idle) > 30
-    assert all(decide(facts_of(row), cause).kind in (Kind.RETRY, Kind.DOWN) for row, cause in idle)
+    assert all(decide(facts_of(row), cause).outcome in (Outcome.RETRY, Outcome.DOWN) for row, cause in idle)
 
 
 @pytest.mark.parametrize("phase", ["greeting", "ehlo", "sender", "recipient"])
 @pytest.mark.parametrize("code", [421, 450, 501, 550])
 def test_a_refused_name_of_this_machine_waits_for_a_person(phase: str, code: int) -> None:
-    assert decide(failure(phase, f"{code} x"), CAUSES["ehlo-name"]).kind is Kind.HOLD
+    assert decide(failure(phase, f"{code} x"), CAUSES["ehlo-name"]).outcome is Outcome.HOLD
 
 
 def test_what_could_not_be_prepared_is_no_refusal() -> None:

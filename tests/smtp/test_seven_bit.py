@@ -35,7 +35,7 @@ def mail() -> EmailMultiAlternatives:
 
 def test_a_stored_mail_says_the_same_in_seven_bits(mail: EmailMultiAlternatives) -> None:
     [row] = rows_of(mail)
-    eight = bytes(row.mime)
+    eight = bytes(row.body.mime)
     assert not eight.isascii()
     seven = seven_bit(eight)
     assert seven.isascii()

@@ -50,7 +50,7 @@ def test_it_is_shown_as_it_came_and_kept_without_a_cause(
     said: str,
     encoding: str,
 ) -> None:
-    monkeypatch.setattr(dispatch, "stand_aside", lambda: None)
+    monkeypatch.setattr(dispatch, "disable", lambda: None)
     words = f"{code} {said}".replace("\n", " ")
     *first, last = said.split("\n")
     lines = [*(f"{code}-{line}\r\n" for line in first), f"{code} {last}\r\n"]

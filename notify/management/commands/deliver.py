@@ -11,8 +11,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from notify import delivery, dispatch, spin
-from notify.digest import Sweep
+from notify import delivery, dispatch
+from notify.events.digest import notify_due
 from notify.management.database import errors_explained, refuse_old_tables
 from notify.models import Message, Relay
 from notify.smtp.failure import printable
@@ -39,9 +39,7 @@ class Command(BaseCommand):
             raise CommandError(_("--connections is a number from 1 to 256"), returncode=2)
         if getattr(self, "_called_from_command_line", False):  # not by call_command
             gc.freeze()  # what is loaded by now stays: neither the work nor the end looks through it for garbage
-            if connections == 1:
-                spin.allow()
-        dispatch.stand_aside()
+        dispatch.disable()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *received: stop.set())
@@ -51,7 +49,8 @@ class Command(BaseCommand):
             dispatch.watch(connections=connections, stop=stop)
             return
         with errors_explained(_("Nothing is lost; try again.")):
-            Sweep().run()
+            while notify_due() and not stop.is_set():
+                pass  # it stores a limited number at a time
             tally = delivery.deliver_due(connections=connections, stop=stop, progress=self._progress())
         if (relay := Relay.current()).state != Relay.State.OPEN:
             said = {"state": relay.get_state_display(), "reason": relay.reason}

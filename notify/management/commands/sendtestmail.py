@@ -48,7 +48,7 @@ class Command(BaseCommand):
         if via == "direct":
             report = trial.direct(check_only=check)
         else:
-            dispatch.stand_aside()
+            dispatch.disable()
             try:
                 report = trial.via_outbox(settings.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
             except DatabaseError as error:

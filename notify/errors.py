@@ -1,0 +1,60 @@
+"""A logging handler: a server error is an event like any other, so a broken view cannot flood the administrators.
+
+The first error of a kind is mailed at once with Django's full report; those that follow within NOTIFY_INTERVAL are
+counted in a digest. A kind is the exception's type and the place that raised it.
+"""
+
+import hashlib
+import logging
+import traceback
+import uuid
+from pathlib import Path
+from typing import Any
+
+from django.db import DatabaseError
+from django.utils.log import AdminEmailHandler
+from django.utils.module_loading import import_string
+
+from notify.events.policy import ERRORS
+from notify.rendering.message import Text, one_line
+
+REPORT_LENGTH = 100_000  # characters kept of a report
+
+
+class AdminEventHandler(AdminEmailHandler):
+    """Takes the place of django.utils.log.AdminEmailHandler in LOGGING, and its options."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._record = record  # handlers emit one record at a time, under their lock
+        try:
+            super().emit(record)
+        except DatabaseError:
+            pass  # the error cannot be stored; it is on stderr
+        except Exception:  # noqa: BLE001  (an error in reporting an error must not replace it)
+            self.handleError(record)
+
+    def send_mail(self, subject: Text, message: Text, *args: Any, **kwargs: Any) -> None:
+        kind, place, words = _described(self._record)
+        # Not imported above: logging is set up before models can be.
+        notify_admins = import_string("notify.mail.notify_admins")
+        notify_admins(
+            ERRORS + hashlib.sha256(f"{kind} {place}".encode()).hexdigest()[:16],
+            f"{kind} in {place}"[:200],
+            "mail/error",
+            key=uuid.uuid4().hex,
+            summary=one_line(words)[:300],
+            url="",
+            subject_line=str(subject)[:1000],
+            report=str(message)[:REPORT_LENGTH],
+        )
+
+
+def _described(record: logging.LogRecord) -> tuple[str, str, str]:
+    """The exception's type, the function and line that raised it, and one line for a digest."""
+    path = getattr(getattr(record, "request", None), "path", "")
+    kind, error, trace = record.exc_info or (None, None, None)
+    if kind is None:
+        return record.levelname.capitalize(), f"{record.name}:{record.lineno}", record.getMessage()
+    frames = traceback.extract_tb(trace)
+    place = f"{frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else record.name
+    return kind.__name__, place, f"{path} {error}".strip() or kind.__name__

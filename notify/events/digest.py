@@ -1,0 +1,196 @@
+"""Mails the events that are due: one by one while their topic's interval has room, else as a digest. Run by workers.
+
+Marking an event and storing its mail is one transaction under the lock of the topic's window, so each event is in
+exactly one mail, whatever crashes and however many workers run.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from notify.events import context as contexts
+from notify.events import policy
+from notify.events.policy import Interval, Plan
+from notify.events.record import storable
+from notify.models import RETRY_AFTER, Event, Window
+from notify.rendering import message as rendering
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 20  # events in a digest, the newest
+TEMPLATE = "mail/digest"
+SUBJECT_LENGTH = 76  # characters, with the prefix
+TRIES = 3  # of an event's own template; then it is mailed by its summary and link
+UNFOLDED_AT_ONCE = 100  # events mailed in one turn if NOTIFY_INTERVAL is 0
+_UNAVAILABLE = (OperationalError, InterfaceError)  # the database does not answer
+
+
+def notify_due(now: datetime | None = None) -> int:
+    """Store the mails that are due; returns how many. Raises DatabaseError if the database is unavailable."""
+    now = now or timezone.now()
+    topics = list(Event.objects.waiting().order_by().values_list("topic", flat=True).distinct())
+    return sum(_notify_topic(topic, now) for topic in topics)
+
+
+def next_digests() -> dict[str, datetime]:
+    """When the waiting events of each topic are due."""
+    topics = Event.objects.waiting().order_by().values_list("topic", flat=True).distinct()
+    windows = Window.objects.filter(topic__in=topics).order_by("topic")
+    return {window.topic: window.opened_at + _length() for window in windows if window.opened_at}
+
+
+def _notify_topic(topic: str, now: datetime) -> int:
+    if not settings.FLASKY_ADMIN:
+        Event.objects.waiting().filter(topic=topic).update(notified_at=now)
+        return 0
+    window = Window.objects.get_or_create(topic=topic)[0]
+    if window.retry_at and now < window.retry_at <= now + RETRY_AFTER:
+        return 0
+    plan, events = _plan(window, now)
+    try:
+        if plan.digest:
+            return _store_digest(topic, now)
+        return sum(_mail_singly(event, now) for event in events[: plan.singles])
+    except _UNAVAILABLE:
+        raise
+    except Exception:  # must not keep other topics from their turn
+        logger.exception("the notifications of topic %r could not be built; its events wait", topic)
+        Window.objects.filter(topic=topic).update(retry_at=now + RETRY_AFTER)
+        return 0
+
+
+def _plan(window: Window, now: datetime) -> tuple[Plan, list[Event]]:
+    """What is due of a topic, and its oldest events."""
+    burst, length = policy.burst_of(window.topic, settings.NOTIFY_BURST), _length()
+    ready = Event.objects.ready(now).filter(topic=window.topic).order_by("id")
+    events = list(ready[: burst + 1 if length else UNFOLDED_AT_ONCE])
+    interval = Interval(opened_at=window.opened_at, singles=window.singles) if window.opened_at else None
+    happened = [event.created_at for event in events]
+    return policy.decide(interval, happened, now, burst=burst, length=length), events
+
+
+def _mail_singly(event: Event, now: datetime) -> int:
+    """Mail an event by its own template; returns the mails stored. A failure costs this event only.
+
+    It is tried again, then mailed by its summary and link.
+    """
+    message = None
+    try:
+        # Rendered before the transaction: a slow template must not hold SQLite's write lock.
+        message = _single(event)
+        return _store_single(event, message, now)
+    except contexts.ObjectGone:
+        pass
+    except Exception as error:
+        # While rendering it may be a query of the template's, one that times out say, which must not stop delivery.
+        # If it is the database that is unavailable, the UPDATE below says so.
+        if message and isinstance(error, _UNAVAILABLE):
+            raise
+        logger.exception("the notification of event %s (%s) could not be built", event.pk, event.topic)
+        event.failures += 1
+        has_tries_left = event.failures < TRIES
+        Event.objects.waiting().filter(pk=event.pk).update(
+            failures=event.failures,
+            error=storable(f"{type(error).__name__}: {error}")[:2000],
+            retry_at=now + RETRY_AFTER if has_tries_left else None,
+        )
+        if has_tries_left:
+            return 0
+    return _store_single(event, _folded([event], 1, rendering.new_message_id()), now)
+
+
+@transaction.atomic
+def _store_single(event: Event, message: EmailMultiAlternatives, now: datetime) -> int:
+    """Mark the event and store its mail, if it is still its turn. Returns the mails stored: 1 or 0."""
+    window = _lock(event.topic)
+    if window is None:
+        return 0
+    plan, events = _plan(window, now)
+    if event not in events[: plan.singles]:
+        return 0  # mailed by another worker, or the interval is full since
+    message_id = message.extra_headers["Message-ID"]
+    Event.objects.filter(pk=event.pk).update(notified_at=now, message_id=message_id)
+    if plan.interval:
+        _save(window, plan.interval.opened_at, plan.interval.singles + 1)
+    message.send()
+    return 1
+
+
+@transaction.atomic
+def _store_digest(topic: str, now: datetime) -> int:
+    """Mark all waiting events and store one mail for them. Returns the mails stored: 1 or 0."""
+    window = _lock(topic)
+    if window is None or not _plan(window, now)[0].digest:
+        return 0  # mailed by another worker
+    message_id = rendering.new_message_id()
+    # Marked first, in one statement: an event that comes later is not in this digest.
+    count = Event.objects.waiting().filter(topic=topic).update(notified_at=now, message_id=message_id)
+    newest = list(Event.objects.filter(message_id=message_id).order_by("-id")[:SHOWN])
+    _save(window, now, 0)
+    _folded(newest, count, message_id).send()
+    return 1
+
+
+def _lock(topic: str) -> Window | None:
+    """The topic's row, locked until the transaction ends; None if another worker holds it. Never waits."""
+    rows = Window.objects.filter(topic=topic)
+    if connection.features.has_select_for_update_skip_locked:
+        rows = rows.select_for_update(skip_locked=True)
+    return rows.first()  # SQLite: a transaction that writes is alone from its start (IMMEDIATE)
+
+
+def _save(window: Window, opened_at: datetime, singles: int) -> None:
+    window.opened_at, window.singles, window.retry_at = opened_at, singles, None
+    window.save(update_fields=["opened_at", "singles", "retry_at"])
+
+
+def _single(event: Event) -> EmailMultiAlternatives:
+    """The event's own mail. Raises ObjectGone, and whatever its template raises."""
+    if not event.template:
+        raise contexts.ObjectGone("stored by a version that kept no template")
+    context = {**contexts.load(event.context), "event": event}
+    return _build(event.subject, event.template, context, event.topic, rendering.new_message_id())
+
+
+def _folded(newest: Sequence[Event], count: int, message_id: str) -> EmailMultiAlternatives:
+    """One mail for `count` events of a topic, by summary and link; `newest` are shown."""
+    context = {
+        "heading": newest[0].subject,
+        "events": newest,
+        "count": count,
+        "more": count - len(newest),
+        "list_url": _list_url(message_id),
+    }
+    return _build(_subject(newest, count), TEMPLATE, context, newest[0].topic, message_id)
+
+
+def _build(subject: str, template: str, context: dict[str, Any], topic: str, message_id: str) -> EmailMultiAlternatives:
+    headers = rendering.thread_headers(topic, message_id)
+    return rendering.build(settings.FLASKY_ADMIN, subject, template, context, headers=headers)
+
+
+def _subject(newest: Sequence[Event], count: int) -> str:
+    """`New visitor` for one; `12 × New visitor: Ann, Bob, …` for more, short enough for one header line."""
+    if count == 1:
+        return newest[0].subject
+    line = f"{count} × {newest[0].subject}: " + ", ".join(event.summary for event in newest)
+    room = SUBJECT_LENGTH - len(settings.FLASKY_MAIL_SUBJECT_PREFIX) - 1
+    return line if len(line) <= room and count <= len(newest) else line[: room - 1].rstrip(" ,") + "…"
+
+
+def _list_url(message_id: str) -> str:
+    """The admin's list of all events in this mail."""
+    query = urlencode({"message_id": message_id})
+    return f"{settings.FLASKY_URL}{reverse('admin:notify_event_changelist')}?{query}"
+
+
+def _length() -> timedelta:
+    return timedelta(seconds=settings.NOTIFY_INTERVAL)

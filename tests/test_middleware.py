@@ -44,6 +44,10 @@ def test_a_large_body_is_refused_unread(client: Client, settings: Any, kind: str
     assert "That was more than we can take" in answer.content.decode()
 
 
-@pytest.mark.parametrize("length", ["-1", "many"])
+@pytest.mark.parametrize("length", ["-1", "+1", "1_0", " 1", "1.0", "0x1", "many", "\xb2", "1\n", "٣", "9" * 5000])
 def test_a_length_that_is_none_is_refused(client: Client, length: str) -> None:
-    assert client.get("/", CONTENT_LENGTH=length).status_code == 413
+    assert client.get("/", CONTENT_LENGTH=length).status_code == 400
+
+
+def test_a_length_beyond_all_measure_is_too_large(client: Client) -> None:
+    assert client.get("/", CONTENT_LENGTH="9" * 90).status_code == 413

@@ -181,7 +181,7 @@ def _subject(newest: Sequence[Event], count: int) -> str:
     """`New visitor` for one; `12 × New visitor: Ann, Bob, …` for more, short enough for one header line."""
     if count == 1:
         return newest[0].subject
-    line = f"{count} × {newest[0].subject}: " + ", ".join(event.summary for event in newest)
+    line = f"{count} × {newest[0].subject}: " + ", ".join(rendering.unlinked(event.summary) for event in newest)
     room = SUBJECT_LENGTH - len(settings.FLASKY_MAIL_SUBJECT_PREFIX) - 1
     return line if len(line) <= room and count <= len(newest) else line[: room - 1].rstrip(" ,") + "…"
 

@@ -21,6 +21,8 @@ Text = str | Promise  # a lazy text is translated into the site's language
 
 # Never fetches anything. Rules that cannot be inlined (media queries, dark mode) stay in <style>.
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+# Between non-blanks: what mail programs take for part of an address. Also the dots of East Asia (RFC 3490 3.1).
+_LINKABLE_DOT = re.compile(r"(?<=\S)([.\u3002\uff0e\uff61])(?=\S)")
 _MAX_TAGS = 5000  # the inliner recurses: tens of thousands of nested tags would crash the process
 
 
@@ -89,6 +91,11 @@ def in_site_language(text: Text) -> str:
 def one_line(text: str) -> str:
     """Text for a header: each run of white space, including the line breaks only Python knows, becomes one space."""
     return " ".join(text.split())
+
+
+def unlinked(text: str) -> str:
+    """Text that mail programs do not turn into links: each dot in a word is followed by a zero-width space."""
+    return _LINKABLE_DOT.sub("\\1\u200b", text)
 
 
 def _inlined(page: str, template: str) -> str:

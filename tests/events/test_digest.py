@@ -70,6 +70,18 @@ def test_the_first_of_a_burst_come_one_by_one_and_the_rest_in_one_digest(clock: 
     assert waiting() == []
 
 
+def test_names_in_a_digests_subject_are_no_links(clock: Clock) -> None:
+    for number in range(2):
+        tell(number)
+    notify_due(clock.at(0))
+    for name in ("evil.com", "me@evil.example.com", "a。b", "Mr. Ann", "J.R. Smith..."):
+        notify_admins("order", "New order", "mail/test", key=name, summary=name, url="https://x.example/")
+    notify_due(clock.at(60))
+    subject = subjects()[-1]
+    assert subject.startswith("[Flasky] 5 × New order: J.\u200bR. Smith.")
+    assert "Mr. Ann, a。\u200bb, me@evil.\u200bexample.\u200b…" in subject
+
+
 def test_a_burst_that_a_worker_finds_at_once_is_mailed_as_one_that_it_saw_coming(clock: Clock) -> None:
     tell(*range(5))
     assert notify_due(clock.now) == 2

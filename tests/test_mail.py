@@ -185,3 +185,21 @@ def test_no_stylesheet_is_fetched(html_template: Callable[[str], str], free_port
     for link in (f"http://127.0.0.1:{free_port}/x.css", f"file://{tmp_path}/own.css", f"{tmp_path}/own.css"):
         page = html_template(f'<link rel="stylesheet" href="{link}"><style>i{{color:red}}</style><b>x</b><i>y</i>')
         assert '<b>x</b><i style="color: red;">y</i>' in page
+
+
+def test_no_attribute_holds_what_looks_like_a_tag() -> None:
+    mail.send_mail("to@example.com", '<img src=x onerror=alert(1)> "b" & c', "mail/test")
+    page = stored()[-1].get_body(("html",)).get_content()  # type: ignore[union-attr]
+    assert "style=" in page  # the styles were inlined
+    assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 2  # in the title, and in the label
+    assert "<img" not in page
+    assert not re.findall(r'="[^"<>]*[<>]', page)
+    assert "&quot;b&quot; &amp; c" in page
+
+
+def test_attributes_keep_what_else_they_hold() -> None:
+    page = '<a href="?a=1&amp;b=2" title="x > y < z"\nclass="c">1 &lt; 2</a><br/><!-- <i x="<b>"> --><p hidden="">'
+    assert rendering._with_escaped_attributes(page) == (
+        '<a href="?a=1&amp;b=2" title="x &gt; y &lt; z"\nclass="c">1 &lt; 2</a><br/>'
+        '<!-- <i x="&lt;b&gt;"> --><p hidden="">'
+    )

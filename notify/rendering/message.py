@@ -23,6 +23,9 @@ Text = str | Promise  # a lazy text is translated into the site's language
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
 # Between non-blanks: what mail programs take for part of an address. Also the dots of East Asia (RFC 3490 3.1).
 _LINKABLE_DOT = re.compile(r"(?<=\S)([.\u3002\uff0e\uff61])(?=\S)")
+# As the inliner writes tags: every value is in double quotes.
+_TAG = re.compile(r'<[a-zA-Z][^\s<>"]*+(?:\s++[^\s<>"=]++(?:="[^"]*+")?)*+\s*+/?>')
+_QUOTED = re.compile(r'"[^"]*+"')
 _MAX_TAGS = 5000  # the inliner recurses: tens of thousands of nested tags would crash the process
 
 
@@ -106,7 +109,19 @@ def _inlined(page: str, template: str) -> str:
     if "<style" not in page or page.count("<") > _MAX_TAGS:
         return page
     try:
-        return _INLINER.inline(page)
+        return _with_escaped_attributes(_INLINER.inline(page))
     except ValueError:
         logger.exception("the styles of %s.html were not inlined", template)
         return page
+
+
+def _with_escaped_attributes(page: str) -> str:
+    """The page with < and > in attributes escaped, as the template had them: the inliner writes them raw.
+
+    Browsers accept that, but simpler mail programs would find tags that are none.
+    """
+
+    def escape(tag: re.Match[str]) -> str:
+        return _QUOTED.sub(lambda value: value[0].replace("<", "&lt;").replace(">", "&gt;"), tag[0])
+
+    return _TAG.sub(escape, page)

@@ -1,28 +1,50 @@
-"""What a stored mail says, for people: headers, text, HTML and attachments, read from bytes nobody vouches for."""
+"""What a stored mail says, for people: headers, text, HTML and attachments, read from bytes nobody vouches for.
+
+Not by Python's email package: it recurses into nested parts, takes quadratic time over long headers, and decodes with
+any codec that a mail names. Here the work is linear in the size of the mail, and what exceeds a limit is left out.
+"""
 
 import base64
-import email
-import email.policy
+import binascii
+import encodings
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.message import EmailMessage as ParsedMessage
-from email.message import MIMEPart
-from typing import Any
+from encodings.aliases import aliases
+from itertools import count, islice
+from pkgutil import iter_modules
+from urllib.parse import unquote_to_bytes
 
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")  # shown where the HTML asks for them by cid:
-POLICY = email.policy.default
-
-# Before it nothing may be written: without its doctype a page is laid out in another way.
-_BEGINNING = re.compile(r"(?is)\A\s*(<!doctype[^>]*>)?\s*(<html[^>]*>)?\s*(<head[^>]*>)?")
-_LINK = re.compile(r"(?i)<(?:a|area)\s[^>]*>")
-_TARGET = re.compile(r"(?i)(?<=[\s\"'/])target(?=\s*=)")
+PARTS = 500  # of a mail, at every depth together
+DEPTH = 20  # of parts within parts
+HEADERS = 300  # of a part
+HEADER_LENGTH = 5000  # bytes; a header that is longer is cut
+INLINED = 2_000_000  # characters of pictures in the HTML, however often it asks for them
 
 # No script, no network, no form, no navigation, whatever the HTML says; its own styles and its own pictures only.
 FRAME_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'; sandbox"
 )
+
+_HEADER = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
+_ENCODED_WORD = re.compile(r"=\?([\w.:+-]{1,40})(?:\*[\w-]{0,20})?\?([bBqQ])\?([^? ]*+)\?=")  # RFC 2047, RFC 2231 5
+_BETWEEN_WORDS = re.compile(r"(?<=\?=)[ \t]++(?==\?)")
+_TYPE = re.compile(r"[ \t]*([\w.+-]{1,60}/[\w.+-]{1,100})[ \t]*(?:;|\Z)", re.ASCII)
+_PARAMETER = re.compile(r';[ \t]*([^\s=;"]{1,60})[ \t]*=[ \t]*("(?:[^"\\]|\\.)*+"|[^;\s]*)')
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_CID = re.compile(r"cid:([^\"'\s)>]+)")
+# What neither HTML nor UTF-8 can carry.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+# Charsets of text. Python has more codecs (unicode_escape, idna, zip …), which are no charsets and do harm.
+_TEXT = re.compile(
+    r"ascii|utf_(8|16|32)(_[bl]e)?|latin_1|iso8859_\d+|cp\d+|koi8_\w|gbk|gb18030|gb2312|big5(hkscs)?|euc_\w+|"
+    r"shift_jis\w*|iso2022_\w+|mac_\w+|hz|johab|tis_620|ptcp154|kz1048"
+)
+_CHARSETS = {module.name: module.name for module in iter_modules(encodings.__path__) if _TEXT.fullmatch(module.name)}
+_CHARSETS |= {alias: codec for alias, codec in aliases.items() if codec in _CHARSETS}
 
 
 @dataclass(frozen=True)
@@ -44,73 +66,179 @@ class Content:
     attachments: list[Attachment]
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """`headers` have lower-case names; `aside`: it belongs to a text (a picture, say) and is none itself."""
+
+    headers: dict[str, bytes]
+    body: bytes
+    aside: bool = False
+
+    @property
+    def type(self) -> str:
+        found = _TYPE.match(_text_of(self.headers.get("content-type", b"")))
+        return found[1].lower() if found else "text/plain"
+
+    @property
+    def id(self) -> str:
+        return _text_of(self.headers.get("content-id", b"")).strip(" <>")
+
+    @property
+    def is_attachment(self) -> bool:
+        return _text_of(self.headers.get("content-disposition", b"")).strip().lower().startswith("attachment")
+
+    @property
+    def filename(self) -> str:
+        return self.parameter("content-disposition", "filename") or self.parameter("content-type", "name")
+
+    def parameter(self, header: str, name: str) -> str:
+        """A parameter of a header, "" where there is none; put together and decoded as RFC 2231 has it."""
+        found: dict[str, str] = {}
+        for parameter in _PARAMETER.finditer(_text_of(self.headers.get(header, b""))):
+            value = parameter[2]
+            if value[:1] == '"':
+                value = re.sub(r"\\(.)", r"\1", value[1:-1])
+            found.setdefault(parameter[1].lower(), value)
+        if name in found:
+            return _decoded_words(found[name])
+        value = found.get(f"{name}*", "")
+        encoded = bool(value) or f"{name}*0*" in found
+        for number in count():
+            key = f"{name}*{number}"
+            if key not in found and f"{key}*" not in found:
+                break
+            value += found.get(key, found.get(f"{key}*", ""))
+        if not encoded:
+            return value
+        charset, _, rest = value.partition("'")
+        return _decoded(unquote_to_bytes(rest.partition("'")[2]), charset)
+
+    @property
+    def payload(self) -> bytes:
+        """The body without its transfer encoding, as far as that can be read."""
+        encoding = _text_of(self.headers.get("content-transfer-encoding", b"")).strip().lower()
+        if encoding == "base64":
+            return _base64(self.body)
+        return binascii.a2b_qp(self.body) if encoding == "quoted-printable" else self.body
+
+    @property
+    def text(self) -> str:
+        return _decoded(self.payload, self.parameter("content-type", "charset")).replace("\r\n", "\n")
+
+
 def read(raw: bytes) -> Content:
     """Read a mail, or the beginning of one. Never raises: what is not understood is shown as it stands, or left out."""
-    parsed = email.message_from_bytes(raw, _class=ParsedMessage, policy=POLICY)
-    text, html = _body(parsed, "plain"), _body(parsed, "html")
-    if html is not None:
-        html = _with_pictures(html, parsed)
-    return Content(list(_headers(parsed)), text, html, list(_attachments(parsed)))
+    headers, body = _split_headers(raw)
+    whole = _Part(_first_of_each(headers), body)
+    leaves = list(_leaves(whole))
+    text, html = _body(leaves, "text/plain"), _body(leaves, "text/html")
+    others = [leaf for leaf in leaves if leaf not in (text, html) and (leaf.is_attachment or not leaf.aside)]
+    written = html.text if html else None
+    return Content(
+        [(name, _decoded_words(_text_of(value))) for name, value in headers],
+        text.text if text else None,
+        _with_pictures(written, leaves) if written else written,
+        [Attachment(part.filename, part.type, len(part.payload)) for part in others],
+    )
 
 
-def inert(html: str) -> str:
-    """HTML for a frame under FRAME_POLICY, which is what keeps it quiet, with two things that no policy does.
-
-    Without tags for which a browser opens a connection before it looks at the policy; and links want a window of their
-    own, which the sandbox denies them, so that a click leaves the mail where it is.
-    """
-    html = re.sub(r"(?i)<(/?)(link|iframe|frame|object|embed)(?=[\s/>])", r"<\1x-\2", html)
-    html = _LINK.sub(lambda link: _TARGET.sub("x-target", link[0]), html)
-    return _BEGINNING.sub(r'\g<0><base target="_blank">', html, count=1)
-
-
-def _headers(parsed: ParsedMessage) -> Iterator[tuple[str, str]]:
-    for name, value in parsed.raw_items():
-        try:
-            yield name, str(POLICY.header_fetch_parse(name, value))
-        except Exception:  # noqa: BLE001  (the parser of headers raises all sorts of things at hostile ones)
-            yield name, str(value)
+def _split_headers(raw: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
+    """The first headers, cut where they are long, and what comes after all of them."""
+    found: list[tuple[str, bytes]] = []
+    at = 0
+    while header := _HEADER.match(raw, at):
+        at = header.end()
+        if len(found) < HEADERS:
+            found.append((header[1][:100].decode("ascii"), header[2][: HEADER_LENGTH + 1]))
+    blank = re.compile(rb"\r?\n").match(raw, at)
+    return found, raw[blank.end() if blank else at :]
 
 
-def _body(parsed: ParsedMessage, kind: str) -> str | None:
-    try:
-        part = parsed.get_body((kind,))
-        return None if part is None else _decoded(part)
-    except Exception:  # noqa: BLE001  (as above)
-        return None
+def _first_of_each(headers: list[tuple[str, bytes]]) -> dict[str, bytes]:
+    return {name.lower(): value for name, value in reversed(headers)}
 
 
-def _decoded(part: MIMEPart) -> str:
-    try:
-        return str(part.get_content())
-    except LookupError:  # a charset that Python does not know
-        return _payload(part).decode("utf-8", "replace")
+def _leaves(whole: _Part) -> Iterator[_Part]:
+    """The parts that hold no others, in order. A mail within the mail is one, and so is what lies too deep."""
+    waiting = [(whole, 0)]
+    for _ in range(PARTS):
+        if not waiting:
+            return
+        part, depth = waiting.pop()
+        boundary = part.parameter("content-type", "boundary") if part.type.startswith("multipart/") else ""
+        if boundary and depth < DEPTH:
+            waiting += [(inner, depth + 1) for inner in reversed(_inner(part, boundary))]
+        else:
+            yield part
 
 
-def _payload(part: MIMEPart) -> bytes:
-    payload: Any = part.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
+def _inner(part: _Part, boundary: str) -> list[_Part]:
+    delimiter = re.compile(rb"\n--" + re.escape(boundary.encode("utf-8", "replace")) + rb"(--)?[ \t\r]*+(?=\n|\Z)")
+    body = b"\n" + part.body
+    found = []
+    delimiters = list(islice(delimiter.finditer(body), PARTS + 1))
+    for each, following in zip(delimiters, [*delimiters[1:], None], strict=False):
+        if each[1]:  # the last one
+            break
+        headers, inner = _split_headers(body[each.end() + 1 : following.start() if following else None])
+        found.append(_Part(_first_of_each(headers), inner.removesuffix(b"\r"), part.aside))
+    if part.type == "multipart/related" and found:
+        start = part.parameter("content-type", "start").strip(" <>")
+        root = next((each for each in found if start and each.id == start), found[0])
+        return [root, *(_Part(each.headers, each.body, aside=True) for each in found if each is not root)]
+    return found
 
 
-def _attachments(parsed: ParsedMessage) -> Iterator[Attachment]:
-    try:
-        for part in parsed.iter_attachments():
-            yield Attachment(part.get_filename() or "", part.get_content_type(), len(_payload(part)))
-    except Exception:  # noqa: BLE001  (as above)
-        return
+def _body(leaves: list[_Part], kind: str) -> _Part | None:
+    return next((leaf for leaf in leaves if leaf.type == kind and not leaf.is_attachment and not leaf.aside), None)
 
 
-def _with_pictures(html: str, parsed: ParsedMessage) -> str:
-    """The HTML with `cid:` replaced by the pictures that came along in the mail (RFC 2392)."""
+def _with_pictures(html: str, leaves: list[_Part]) -> str:
+    """The HTML with `cid:` replaced by the pictures that came along (RFC 2392), as long as there is room."""
+    room = INLINED
+    parts = {leaf.id: leaf for leaf in reversed(leaves) if leaf.type in PICTURES and leaf.id}
+    written: dict[str, str] = {}
 
     def picture(match: re.Match[str]) -> str:
-        return found.get(match[1], match[0])
+        nonlocal room
+        part = parts.get(match[1])
+        if part is None:
+            return match[0]
+        if match[1] not in written:
+            written[match[1]] = f"data:{part.type};base64,{base64.b64encode(part.payload).decode()}"
+        room -= len(written[match[1]])
+        return written[match[1]] if room >= 0 else match[0]
 
-    found = {}
-    if "cid:" in html:
-        for part in parsed.walk():
-            cid = str(part.get("Content-ID", "")).strip(" <>")
-            if cid and part.get_content_type() in PICTURES:
-                data = base64.b64encode(_payload(part)).decode()
-                found[cid] = f"data:{part.get_content_type()};base64,{data}"
-    return re.sub(r"cid:([^\"'\s)>]+)", picture, html)
+    return _CID.sub(picture, html) if parts else html
+
+
+def _text_of(value: bytes) -> str:
+    """A header's value in one line, still encoded."""
+    cut = "…" if len(value) > HEADER_LENGTH else ""
+    text = value[:HEADER_LENGTH].decode("utf-8", "replace").replace("\r", "").replace("\n", "")
+    return _UNPRINTABLE.sub("\ufffd", text).strip() + cut
+
+
+def _decoded_words(text: str) -> str:
+    """A header's value as people read it (RFC 2047)."""
+
+    def decode(word: re.Match[str]) -> str:
+        data = word[3].encode("utf-8", "replace")
+        return _decoded(_base64(data) if word[2] in "bB" else binascii.a2b_qp(data, header=True), word[1])
+
+    return _ENCODED_WORD.sub(decode, _BETWEEN_WORDS.sub("", text))
+
+
+def _base64(data: bytes) -> bytes:
+    """What can be decoded of it, whatever stands between."""
+    data = _NOT_BASE64.sub(b"", data)
+    if len(data) % 4 == 1:
+        data = data[:-1]
+    return base64.b64decode(data + b"=" * (-len(data) % 4))
+
+
+def _decoded(data: bytes, charset: str) -> str:
+    """Bytes as text that a page can carry. A charset that is none is taken for UTF-8."""
+    codec = _CHARSETS.get(encodings.normalize_encoding(charset[:40]).lower(), "utf_8")
+    text = data.decode("utf_8" if codec == "ascii" else codec, "replace")
+    return _UNPRINTABLE.sub("\ufffd", text)

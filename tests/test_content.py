@@ -60,22 +60,105 @@ def test_an_unknown_charset_is_read_as_far_as_it_goes() -> None:
     assert content.read(b"Content-Type: text/plain; charset=unheard-of\r\n\r\nHi").text == "Hi"
 
 
-def test_what_connects_before_any_policy_is_unmade_and_other_words_stay() -> None:
-    hostile = "<LINK rel=preconnect><li<link>nk rel=x><linked>&lt;</link><IFrame\nsrc=x></iframe><object/>"
-    assert content.inert(hostile) == (
-        '<base target="_blank">'
-        "<x-LINK rel=preconnect><li<x-link>nk rel=x><linked>&lt;</x-link><x-IFrame\nsrc=x></x-iframe><x-object/>"
-    )
+def part(kind: str, body: str = "x", **headers: str) -> str:
+    lines = [f"Content-Type: {kind}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", body])
 
 
-@pytest.mark.parametrize("before", ["", "<!DOCTYPE html>", "\n<!DOCTYPE html>\n<html lang=en><HEAD x>"])
-def test_links_want_a_window_that_the_sandbox_denies_them(before: str) -> None:
-    assert content.inert(f"{before}<p>") == f'{before}<base target="_blank"><p>'
+def parts(kind: str, *inner: str, boundary: str = "b") -> str:
+    joined = "".join(f"--{boundary}\r\n{each}\r\n" for each in inner)
+    head = f'Content-Type: multipart/{kind}; boundary="{boundary}"\r\n\r\n'
+    return f"{head}preamble\r\n{joined}--{boundary}--\r\nepilogue\r\n"
 
 
-def test_no_link_says_where_it_opens_and_each_says_where_it_leads() -> None:
-    link = '<A href="/?target=1"target=_self TARGET = "_top">target=2</A>'
-    assert content.inert(link).endswith('<A href="/?target=1"x-target=_self x-target = "_top">target=2</A>')
+def test_a_part_ends_before_the_line_break_of_its_delimiter() -> None:
+    read = content.read(parts("mixed", part("text/plain", "a\r\n--bb\r\n"), part("text/html", "<p>")).encode())
+    assert (read.text, read.html) == ("a\n--bb\n", "<p>")
+
+
+def test_the_root_of_related_parts_is_the_one_that_start_names() -> None:
+    inner = [part("text/html", "aside"), part("text/html", "root", Content_ID="<r@x>")]
+    related = parts("related", *inner).replace('boundary="b"', 'boundary="b"; start="<r@x>"')
+    assert content.read(related.encode()).html == "root"
+    assert content.read(parts("related", *inner).encode()).html == "aside"
+
+
+def test_an_attached_text_is_not_what_the_mail_says() -> None:
+    attached = part("text/plain", "log", Content_Disposition="attachment; filename=a.log")
+    read = content.read(parts("mixed", attached, part("text/plain", "said")).encode())
+    assert read.text == "said"
+    assert read.attachments == [content.Attachment("a.log", "text/plain", 3)]
+
+
+def test_a_mail_within_a_mail_is_an_attachment() -> None:
+    read = content.read(parts("mixed", part("text/plain"), part("message/rfc822", part("text/html", "<p>"))).encode())
+    assert read.html is None
+    assert [each.type for each in read.attachments] == ["message/rfc822"]
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('attachment; filename="a \\"b\\".pdf"', 'a "b".pdf'),
+        ("attachment; filename*=utf-8''%E6%9D%8E.pdf", "李.pdf"),
+        ("attachment; filename*0=a; filename*1=b.pdf", "ab.pdf"),
+        ("attachment; filename*0*=gb2312''%C0; filename*1*=%EE.pdf", "李.pdf"),
+        ('attachment; filename="=?utf-8?q?=E6=9D=8E?=.pdf"', "李.pdf"),
+        ("attachment; filename*=unicode_escape''%5Cud800.pdf", "\\ud800.pdf"),
+        ("attachment", ""),
+    ],
+)
+def test_a_files_name_is_put_together_and_decoded(disposition: str, name: str) -> None:
+    read = content.read(part("application/pdf", "x", Content_Disposition=disposition).encode())
+    assert [each.name for each in read.attachments] == [name]
+
+
+@pytest.mark.parametrize(
+    ("subject", "shown"),
+    [
+        ("=?utf-8?q?Gr=C3=BC=C3=9Fe?= =?utf-8?b?IQ==?= da", "Grüße! da"),
+        ("=?gb2312?B?wO4=?=", "李"),
+        ("=?iso-8859-1*de?Q?Gr=FC=DFe_da?=", "Grüße da"),
+        ("=?hex?q?6869?= =?x?=", "6869=?x?="),
+        ("one\r\n two", "one two"),
+        ("Grüße", "Grüße"),
+    ],
+)
+def test_a_header_is_shown_as_people_read_it(subject: str, shown: str) -> None:
+    assert content.read(f"Subject: {subject}\r\n\r\n".encode()).headers == [("Subject", shown)]
+
+
+@pytest.mark.parametrize(
+    ("charset", "body", "text"),
+    [
+        ("ISO-8859-1", b"\xfc", "ü"),
+        ("windows-1252", b"\x80", "€"),
+        ("GB2312", b"\xc0\xee", "李"),
+        ("Shift_JIS", b"\x93\xfa", "日"),
+        ("utf-16le", b"a\0\0\xd8", "a\ufffd"),
+        ("us-ascii", "ü".encode(), "ü"),
+        ('"utf-8"', "ü".encode(), "ü"),
+        ("koi8-u", b"\xc1", "а"),
+    ],
+)
+def test_text_is_decoded_by_its_charset(charset: str, body: bytes, text: str) -> None:
+    raw = f"Content-Type: text/plain; charset={charset}\r\n\r\n".encode() + body
+    assert content.read(raw).text == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "text"),
+    [
+        ("BASE64", "SGk=", "Hi"),
+        ("base64", "S G\r\nk", "Hi"),
+        ("base64", "SGk!*IQ", "Hi"),
+        ("quoted-printable", "H=69=\r\n!=ZZ", "Hi!=ZZ"),
+        ("x-unknown", "Hi", "Hi"),
+    ],
+)
+def test_a_body_is_decoded_as_far_as_it_can_be(encoding: str, body: str, text: str) -> None:
+    read = content.read(part("text/plain", body, Content_Transfer_Encoding=encoding).encode())
+    assert (read.text or "").startswith(text)
 
 
 def test_the_frames_policy_allows_nothing_but_styles_and_pictures_of_its_own() -> None:

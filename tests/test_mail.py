@@ -14,7 +14,7 @@ from django.utils import timezone, translation
 from notify import mail
 from notify.events.digest import notify_due
 from notify.models import Event, Message, Visitor
-from notify.rendering.message import build
+from notify.rendering.message import _with_escaped_attributes, build
 from tests.samples import parsed
 
 pytestmark = pytest.mark.django_db
@@ -199,7 +199,7 @@ def test_no_attribute_holds_what_looks_like_a_tag() -> None:
 
 def test_attributes_keep_what_else_they_hold() -> None:
     page = '<a href="?a=1&amp;b=2" title="x > y < z"\nclass="c">1 &lt; 2</a><br/><!-- <i x="<b>"> --><p hidden="">'
-    assert rendering._with_escaped_attributes(page) == (
+    assert _with_escaped_attributes(page) == (
         '<a href="?a=1&amp;b=2" title="x &gt; y &lt; z"\nclass="c">1 &lt; 2</a><br/>'
         '<!-- <i x="&lt;b&gt;"> --><p hidden="">'
     )

@@ -11,7 +11,7 @@ MODULES = [path for path in (ROOT / "notify").rglob("*.py") if "migrations" not 
 
 # What each module may import of ours. Imports point one way: towards the front of this table.
 LAYERS = [
-    {"bots", "content", "names", "rendering"},
+    {"bots", "content", "names", "rendering", "sanitizer"},
     {"smtp"},
     {"report"},
     {"models", "transport"},

@@ -77,6 +77,7 @@ class MessageAdmin(WrittenByMachine):
             own("<int:pk>/html/", source.html, "html"),
             own("<int:pk>/source/", source.raw, "source"),
             own("<int:pk>/download/", source.download, "download"),
+            own("<int:pk>/reveal/", source.reveal, "reveal"),
             own("<int:pk>/operate/", operate, "operate"),
             *super().get_urls(),
         ]

@@ -43,9 +43,9 @@ class Try:
 
 
 def context(request: HttpRequest, message: Message) -> dict[str, Any]:
-    """The template's context. Sensitive words are in it only when an operator asked to see them, and that is noted."""
+    """The template's context. Sensitive words are in it only once an operator has asked to see them (source.reveal)."""
     permitted = source.may_read(request, message)
-    shown = permitted and (not message.sensitive or bool(request.GET.get("reveal")))
+    shown = permitted and source.is_revealed(request, message)
     found: dict[str, Any] = {
         "message": message,
         "known": diagnosis.known(message.diagnosis),
@@ -57,7 +57,6 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
         "told_of": told_of(request, message.message_id),
     }
     if shown:
-        source.note_reading(request, message, "The mail was shown.")
         found |= _words(message, found["size"])
     return found
 

@@ -70,7 +70,7 @@ def frame(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse
     _admit(request, model_admin)
     language = _choice(request, "language", previews.languages(), _language())
     html = previews.render(_registered(template), language).html
-    return framed(previews.in_scheme(html, _choice(request, "scheme", SCHEMES, "light")))
+    return framed(previews.in_scheme(html, _choice(request, "scheme", SCHEMES, "light")), addresses=False)
 
 
 @require_POST

@@ -5,18 +5,21 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db.models import BinaryField, F
 from django.db.models.functions import Length, Substr
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import require_POST
 
-from notify import content
+from notify import content, sanitizer
 from notify.admin import history
 from notify.admin.actions import OPERATE
 from notify.models import Message
 
 SHOWN = 1_000_000  # bytes of a mail that its pages read; the rest is in the file
 TEXT_SHOWN = 100_000  # characters of a text on the page
+REVEALED = "notify_revealed"  # in the session: the sensitive message that its page shows next
 
 
 def size(message: Message) -> int:
@@ -49,9 +52,9 @@ def html(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     return framed(part)
 
 
-def framed(part: str) -> HttpResponse:
-    """HTML that is not ours, under a policy of its own. A middleware that sets one leaves it alone."""
-    answer = HttpResponse(content.inert(part))
+def framed(part: str, *, addresses: bool = True) -> HttpResponse:
+    """HTML that is not ours, made inert, under a policy of its own. A middleware that sets one leaves it alone."""
+    answer = HttpResponse(sanitizer.inert(part, addresses=addresses))
     answer["Content-Security-Policy"] = content.FRAME_POLICY
     answer["Referrer-Policy"] = "no-referrer"
     answer["X-DNS-Prefetch-Control"] = "off"
@@ -80,10 +83,26 @@ def download(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     )
 
 
+@require_POST
+def reveal(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
+    """Have the page show a sensitive mail, once. A POST: no link in a mail can bring about a reading."""
+    message = _readable(request, model_admin, pk, "The mail was shown.")
+    request.session[REVEALED] = message.pk
+    return HttpResponseRedirect(reverse("admin:notify_message_change", args=[message.pk]))
+
+
+def is_revealed(request: HttpRequest, message: Message) -> bool:
+    """Whether the page is to show what it says: the next time only, where that is sensitive."""
+    return not message.sensitive or request.session.pop(REVEALED, None) == message.pk
+
+
 def _readable(request: HttpRequest, model_admin: Any, pk: int, what: str) -> Message:
     """The message. Raises Http404, or PermissionDenied where its words are not for this user."""
     message: Message = get_object_or_404(model_admin.get_queryset(request), pk=pk)
     if not model_admin.has_view_permission(request, message) or not may_read(request, message):
+        raise PermissionDenied
+    # A link elsewhere, or in a mail's frame, is not to write into the history that somebody read this.
+    if message.sensitive and request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         raise PermissionDenied
     note_reading(request, message, what)
     return message

@@ -5,6 +5,7 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+import flasky.admin  # noqa: F401  (registers its pages; flasky is no app, so Django does not look for them)
 from notify.views import login
 
 urlpatterns = [

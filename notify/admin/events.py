@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from notify.admin import links
 from notify.admin.actions import OPERATE
 from notify.admin.links import Field
+from notify.admin.lookups import text
 from notify.admin.readonly import WrittenByMachine
 from notify.events import digest
 from notify.events.context import ObjectGone, load
@@ -25,6 +26,7 @@ SHOWN = 20  # events of a digest that a message's page names; a link leads to th
 @admin.register(Event)
 class EventAdmin(WrittenByMachine):
     list_filter = ["topic", ("notified_at", admin.EmptyFieldListFilter)]
+    lookups = {"topic": text(100), "notified_at__isempty": "[01]", "message_id": text(255)}
     search_fields = ["summary", "message_id"]
     change_list_template = "admin/notify/event/change_list.html"
 
@@ -86,7 +88,7 @@ def report_of(request: HttpRequest, event: Event) -> str:
 
 def visitor_of(request: HttpRequest, event: Event) -> str:
     """A link to the visitor that the event is, while there is one."""
-    if event.topic != TOPIC or not event.key.isdecimal():
+    if event.topic != TOPIC or not (event.key.isascii() and event.key.isdecimal()):
         return ""
     visitor = Visitor.objects.filter(pk=event.key).first()
     return links.to_row(request, visitor) if visitor else gettext("removed since")

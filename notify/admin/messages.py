@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST
 from notify.admin import filters, page, previews, source
 from notify.admin.actions import OPERATE, VERBS, admin_actions, perform, tell
 from notify.admin.badges import state_badge, uncertain_badge
+from notify.admin.lookups import text
 from notify.admin.paging import NewestFirst
 from notify.admin.readonly import WrittenByMachine
 from notify.models import Message
@@ -30,6 +31,13 @@ class MessageAdmin(WrittenByMachine):
     list_display = ["badge", "recipient", "subject", "cause", "age", "attempts"]
     list_display_links = ["subject"]
     list_filter = [filters.StateFilter, filters.CauseFilter, filters.TopicFilter, filters.StoredFilter]
+    lookups = {
+        "state": r"[a-z]{1,10}",
+        "diagnosis": r"[a-z0-9-]{1,50}",
+        "topic": text(100),
+        "since": r"[0-9]{1,5}h",
+        "message_id": text(255),
+    }
     search_fields = ["recipient", "subject", "message_id"]
     search_help_text = gettext_lazy("Words of the subject or the recipient, or a whole Message-ID.")
     show_full_result_count = False
@@ -49,7 +57,7 @@ class MessageAdmin(WrittenByMachine):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NewestFirst]:
         return NewestFirst
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+    def find(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         if search_term:
             queryset = queryset.filter(filters.exactly(search_term) or filters.containing(search_term))
         return queryset, False

@@ -1,11 +1,12 @@
 """Pages of rows that are to be read and never written."""
 
-from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
+from notify.admin.lookups import RestrictedLookups
 
-class WrittenByMachine(admin.ModelAdmin):
+
+class WrittenByMachine(RestrictedLookups):
     """Rows nobody may add, change or remove by hand: they are what happened."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -9,13 +9,19 @@ from django.utils.translation import gettext_lazy as _
 
 from notify.admin import events, links
 from notify.admin.links import Field
+from notify.admin.lookups import RestrictedLookups
 from notify.models import Event, Visitor
 from notify.signals import TOPIC
 
 
 @admin.register(Visitor)
-class VisitorAdmin(admin.ModelAdmin):
+class VisitorAdmin(RestrictedLookups):
     list_display = ["name", "created_at"]
+    lookups = {
+        "created_at__year": r"(19|20|21)[0-9]{2}",
+        "created_at__month": r"[1-9]|1[0-2]",
+        "created_at__day": r"[1-9]|[12][0-9]|3[01]",
+    }
     search_fields = ["name"]
     date_hierarchy = "created_at"
 

@@ -1,0 +1,1 @@
+"""Attacks that once worked, and others of their kinds."""

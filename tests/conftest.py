@@ -14,6 +14,7 @@ from django.utils import translation
 
 from tests import servers
 from tests.backends import Scripted
+from tests.browser import browser, context, page, trap  # noqa: F401  (fixtures)
 from tests.ports import Reserved
 from tests.relays import Relay
 from tests.site import Site, template_database

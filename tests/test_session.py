@@ -49,7 +49,7 @@ def test_the_connection_is_opened_when_first_needed_and_kept() -> None:
 
 def test_the_relays_last_words_come_back_without_a_secret() -> None:
     Scripted.script = ["250 2.0.0 Ok canary\0"]
-    assert Session().send(MESSAGE) == "250 2.0.0 Ok ***�"
+    assert Session().send(MESSAGE) == r"250 2.0.0 Ok ***\x00"
 
 
 def test_a_connection_is_renewed_before_relays_lose_patience() -> None:

@@ -1,4 +1,4 @@
-"""Server errors are events: the first of a kind is mailed at once, the others are counted, so nobody can flood with them."""
+"""Server errors are events: the first of a kind is mailed at once, the others are counted, so that none can flood."""
 
 import logging
 from typing import Any

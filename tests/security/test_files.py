@@ -50,6 +50,7 @@ LOOK = (
 )
 
 
+@pytest.mark.slow
 def test_var_and_all_in_it_is_private_from_its_creation_on_whatever_the_umask(checkout: Path) -> None:
     manage(checkout, "migrate", "--verbosity", "0", umask=0)
     shown = set(manage(checkout, "shell", "-v0", "-c", LOOK).split())
@@ -71,6 +72,7 @@ def test_a_var_that_was_open_is_closed_at_the_next_start(checkout: Path) -> None
     assert mode(checkout / "var") == 0o700
 
 
+@pytest.mark.slow
 def test_a_database_elsewhere_is_private_too(checkout: Path, tmp_path: Path) -> None:
     path = tmp_path / "elsewhere" / "names.sqlite3"
     subprocess.run(

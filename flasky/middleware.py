@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 
-from notify.views import bad_request, too_large
+from flasky.views import bad_request, too_large
 
 Handler = Callable[[HttpRequest], HttpResponse]
 

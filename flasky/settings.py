@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from flasky import environment as env
-from notify.smtp import providers
+from notify.smtp.providers import presets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # What is written at run time: names of visitors, mails with links to passwords. All that this process writes, here or
@@ -57,6 +57,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "notify",
+    "notify.visitors",
 ]
 MIDDLEWARE = [
     "flasky.middleware.say_what_pages_may_load",
@@ -163,8 +164,8 @@ USE_TZ = True
 
 MAIL_USERNAME = env.text("MAIL_USERNAME")
 MAIL_PASSWORD = env.secret("MAIL_PASSWORD")
-MAIL_SERVICE = env.choice("MAIL_SERVICE", "", ["", *providers.names()], fold=True)
-_route = providers.route(
+MAIL_SERVICE = env.choice("MAIL_SERVICE", "", ["", *presets.names()], fold=True)
+_route = presets.route(
     service=MAIL_SERVICE,
     username=MAIL_USERNAME,
     server=env.text("MAIL_SERVER"),
@@ -265,7 +266,7 @@ LOGGING = {
     },
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
-        "admins": {"class": "notify.errors.AdminEventHandler", "level": "ERROR", "filters": ["debug_off"]},
+        "admins": {"class": "notify.operations.errors.AdminEventHandler", "level": "ERROR", "filters": ["debug_off"]},
     },
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "INFO"},

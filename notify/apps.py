@@ -1,4 +1,4 @@
-"""The app: connects its signals and its checks when Django is ready."""
+"""The app: registers its checks and finds the previews of all apps when Django is ready."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
@@ -11,6 +11,6 @@ class NotifyConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from notify import checks, signals  # noqa: F401  (importing registers them)
+        from notify.operations import checks  # noqa: F401  (importing registers them)
 
         autodiscover_modules("previews")  # of every app: their mails are shown beside ours

@@ -15,8 +15,8 @@ from django.core.signals import request_started
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils.module_loading import import_string
 
-from notify import breaker, claims
-from notify.delivery import DATABASE_BACKOFF, Worker
+from notify.delivery import breaker, claims
+from notify.delivery.worker import DATABASE_BACKOFF, Worker
 from notify.events.digest import notify_due
 from notify.models import Message
 
@@ -203,14 +203,18 @@ def disable() -> None:
 
 def wake() -> None:
     """Called after a commit that stored a message or an event."""
-    if settings.NOTIFY_DISPATCH == "thread":
-        _dispatcher.wake()
-    elif settings.NOTIFY_DISPATCH == "celery":
-        _send_task()
+    try:
+        if settings.NOTIFY_DISPATCH == "thread":
+            _dispatcher.wake()
+        elif settings.NOTIFY_DISPATCH == "celery":
+            _send_task()
+    except Exception as error:  # noqa: BLE001
+        # No more threads, a wrong setting: if raised, it would become an error report, which wakes again.
+        logger.warning("the worker could not be woken (%s); the message stays in the outbox", error)
 
 
 def _send_task() -> None:
-    """Wake a Celery worker. A broker that is away is logged: beat finds the row later."""
+    """Wake a Celery worker. A broker that is unavailable is logged: beat finds the row later."""
     app = import_string(settings.NOTIFY_CELERY_APP)
     try:
         app.send_task("notify.tasks.deliver", ignore_result=True, retry=False)

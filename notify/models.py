@@ -1,54 +1,19 @@
-"""The tables: visitors, the events they cause, the messages that carry those, and the relay's state.
+"""The tables: events, the messages that notify of them, and the relay's state.
 
 Querysets have adjectives (`due`, `waiting`). Workers change claimed messages in `claims` and the relay in `breaker`, by
 single conditional statements that do not trust a row read earlier.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
-from django.db import models, transaction
+from django.db import models
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Length, Now
-from django.db.models.lookups import GreaterThan, LessThanOrEqual
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from notify import names
-
 GIVE_UP_AFTER = timedelta(days=5)  # from storing (or an operator's retry) to the last attempt: RFC 5321 4.5.4.1
 RETRY_AFTER = timedelta(seconds=30)  # after a notification's template that failed
-
-
-class Visitor(models.Model):
-    """Somebody who typed a name. The name is folded before it is kept, and is unique in that form."""
-
-    name = models.CharField(_("name"), max_length=names.MAX_LENGTH, unique=True, validators=[names.validate])
-    created_at = models.DateTimeField(_("first seen"), default=timezone.now, db_default=Now(), editable=False)
-
-    class Meta:
-        verbose_name = _("visitor")
-        verbose_name_plural = _("visitors")
-        ordering = ["-id"]
-        constraints = [
-            models.CheckConstraint(
-                name="visitor_name_length",
-                condition=models.Q(GreaterThan(Length("name"), 0), LessThanOrEqual(Length("name"), names.MAX_LENGTH)),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the visitor and all that `post_save` does, or nothing. Raises ValidationError for a bad name."""
-        self.clean()
-        names.validate(self.name)
-        with transaction.atomic(using=kwargs.get("using")):
-            super().save(*args, **kwargs)
-
-    def clean(self) -> None:
-        self.name = names.fold(self.name)
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -276,22 +241,6 @@ class HourlyCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H} {self.outcome} {self.diagnosis}: {self.attempts}"
-
-
-class ClientSlot(models.Model):
-    """Posts of one client within ten seconds, while NOTIFY_RATE_LIMIT is set. A little more than a minute is kept."""
-
-    slot = models.BigIntegerField(_("tens of seconds since 1970"))
-    client = models.CharField(_("keyed hash of the address"), max_length=32)
-    posts = models.PositiveIntegerField(_("posts"), default=0)
-
-    class Meta:
-        verbose_name = _("posts of a client")
-        verbose_name_plural = _("posts of clients")
-        constraints = [models.UniqueConstraint(name="client_slot_once", fields=["slot", "client"])]
-
-    def __str__(self) -> str:
-        return f"{self.client[:8]} {self.slot}: {self.posts}"
 
 
 class Relay(models.Model):

@@ -1,136 +1,46 @@
-"""Mails to look at before anybody gets them: each template with made-up data, and no row of the database touched."""
+"""Previews of the app's own mails. `preview` is public: any installed app may have a module `previews` like this."""
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives
-from django.utils import translation
-from django.utils.functional import Promise
-from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from notify import signals
 from notify.events.digest import SHOWN
-from notify.models import Event, Visitor
-from notify.rendering.message import build
+from notify.models import Event
+from notify.rendering.previews import preview
 
-GMAIL_CLIPS = 102 * 1024  # bytes of HTML after which Gmail hides the rest behind a link
-Example = Callable[[], Mapping[str, Any]]
+__all__ = ["preview"]
 
-_registered: dict[str, "Preview"] = {}
-
-
-@dataclass(frozen=True)
-class Preview:
-    """A template's example: `example` returns the context that the code which sends the mail would give."""
-
-    template: str
-    subject: str | Promise
-    example: Example
-
-    def build(self, to: str, language: str, headers: Mapping[str, str] | None = None) -> EmailMultiAlternatives:
-        """The mail, unsent. Raises what the template raises."""
-        with translation.override(language):
-            subject, context = str(self.subject), self.example()
-        return build(to, subject, self.template, context, headers=headers, language=language)
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """One mail in one language; `size` is the HTML's in bytes."""
-
-    subject: str
-    text: str
-    html: str
-    size: int
-
-    @property
-    def clipped(self) -> bool:
-        return self.size > GMAIL_CLIPS
-
-
-def preview(template: str, *, subject: str | Promise) -> Callable[[Example], Example]:
-    """Register the decorated function as the example for `<template>.txt` and `<template>.html`."""
-
-    def register(example: Example) -> Example:
-        _registered[template] = Preview(template, subject, example)
-        return example
-
-    return register
-
-
-def registered() -> dict[str, Preview]:
-    """All previews by template, in the order of their names."""
-    return dict(sorted(_registered.items()))
-
-
-def languages() -> dict[str, str]:
-    """The languages that the site speaks: code to name."""
-    return dict(settings.LANGUAGES)
-
-
-def render(shown: Preview, language: str) -> Rendered:
-    """What the mail would say. Raises what the template raises."""
-    built = shown.build("you@example.com", language)
-    html = str(built.alternatives[0][0])
-    return Rendered(str(built.subject), str(built.body), html, len(html.encode()))
-
-
-def in_scheme(html: str, scheme: str) -> str:
-    """The HTML as it looks where the reader prefers `light` or `dark`, whatever this browser's user prefers.
-
-    Its media queries are made to hold always or never: a frame cannot be told what to prefer.
-    """
-    always, never = "(min-width: 0)", "(max-width: 0)"
-
-    def decide(match: re.Match[str]) -> str:
-        return always if match[1].lower() == scheme else never
-
-    html = re.sub(r"(?i)\(\s*prefers-color-scheme\s*:\s*(light|dark)\s*\)", decide, html)
-    declared = re.compile(r'(?i)(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*(")')
-    return declared.sub(rf"\g<1>{scheme}\g<2>", html)
-
-
-_NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-
-def _visitor(number: int, name: str) -> Visitor:
-    return Visitor(pk=number, name=name, created_at=_NOON)
-
-
-def _event(visitor: Visitor) -> Event:
-    return Event(
-        subject=str(signals.SUBJECT),
-        summary=visitor.name,
-        url=signals.url_of(visitor),
-        created_at=visitor.created_at,
-    )
-
-
-@preview("mail/new_visitor", subject=signals.SUBJECT)
-def new_visitor() -> dict[str, Any]:
-    visitor = _visitor(1, "Zoë O’Brien")
-    return {"visitor": visitor, "event": _event(visitor), "now": _NOON}
-
-
-@preview("mail/digest", subject=format_lazy("25 × {}: Ann, 李小龙, …", signals.SUBJECT))
+@preview("mail/digest", subject=_("25 × New visitor: Ann, 李小龙, …"))
 def digest() -> dict[str, Any]:
     names = ["Ann", "李小龙", "محمد", "Zoë O’Brien", "Wolfeschlegelsteinhausenbergerdorff"]
-    events: list[Event] = [_event(_visitor(n, names[n % len(names)])) for n in range(SHOWN, 0, -1)]
+    events = [
+        Event(summary=names[number % len(names)], url=f"{settings.FLASKY_URL}/", created_at=NOON)
+        for number in range(SHOWN, 0, -1)
+    ]
     return {
-        "heading": signals.SUBJECT,
+        "heading": _("New visitor"),
         "events": events,
         "count": SHOWN + 5,
         "more": 5,
         "list_url": f"{settings.FLASKY_URL}/",
-        "now": _NOON,
+        "now": NOON,
     }
 
 
 @preview("mail/test", subject=_("Test"))
 def test() -> dict[str, Any]:
-    return {"relay": "smtp.example.com:587, STARTTLS, as me@example.com", "now": _NOON}
+    return {"relay": "smtp.example.com:587, STARTTLS, as me@example.com", "now": NOON}
+
+
+@preview("mail/error", subject="ZeroDivisionError in divide (views.py:12)")
+def error() -> dict[str, Any]:
+    event = Event(
+        subject="ZeroDivisionError in divide (views.py:12)", summary="/divide division by zero", created_at=NOON
+    )
+    report = "Internal Server Error: /divide\n\nTraceback (most recent call last):\n  …"
+    return {"event": event, "subject_line": "ERROR: Internal Server Error: /divide", "report": report, "now": NOON}

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.conf import settings
 
-from notify import delivery
+from notify.delivery import worker
 from notify.events.digest import notify_due
 
 
@@ -11,4 +11,4 @@ from notify.events.digest import notify_due
 def deliver() -> None:
     """Notify of events, deliver what is due. Sent after each commit, and by beat every few seconds."""
     notify_due()
-    delivery.deliver_due(connections=settings.NOTIFY_CONNECTIONS)
+    worker.deliver_due(connections=settings.NOTIFY_CONNECTIONS)

@@ -1,11 +1,10 @@
-"""Addresses of the page, of health, and of metrics."""
+"""Addresses of health and metrics."""
 
 from django.urls import path
 
-from notify import health, metrics, views
+from notify.operations import health, metrics
 
 urlpatterns = [
-    path("", views.index, name="index"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics.metrics, name="metrics"),

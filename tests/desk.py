@@ -6,7 +6,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.mail import EmailMultiAlternatives
 from django.test import Client
 
-from notify.models import Message
+from notify.models import Body, Message
 
 VIEW = ("view_message", "view_event", "view_visitor")
 OPERATE = (*VIEW, "operate_outbox")
@@ -15,7 +15,9 @@ OPERATE = (*VIEW, "operate_outbox")
 def login(*permissions: str, email: str = "boss@example.com") -> Client:
     """A client of somebody on the staff who has these permissions of notify, and no others."""
     user = User.objects.create_user(f"user{User.objects.count()}", email, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(content_type__app_label="notify", codename__in=permissions))
+    user.user_permissions.set(
+        Permission.objects.filter(content_type__app_label__in=["notify", "visitors"], codename__in=permissions)
+    )
     client = Client()
     client.force_login(user)
     return client
@@ -30,6 +32,8 @@ def store(text: str = "Text of the mail", html: str | None = "<p>HTML of the mai
         mail.attach_alternative(html, "text/html")
     mail.send()
     row = Message.objects.latest("id")
+    if "mime" in columns:
+        Body.objects.filter(pk=row.body_id).update(mime=columns.pop("mime"))
     Message.objects.filter(pk=row.pk).update(**columns)
     row.refresh_from_db()
     return row

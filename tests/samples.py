@@ -7,9 +7,10 @@ from typing import Any
 
 from django.core.mail import EmailMultiAlternatives
 
-from notify import signals
-from notify.models import Event, Message, Visitor
+from notify.models import Event, Message
 from notify.rendering.message import build, in_site_language
+from notify.visitors import signals
+from notify.visitors.models import Visitor
 
 FIRST = datetime(2026, 3, 14, 1, 26, 53, tzinfo=UTC)
 PEOPLE = ("李小龙", "Conan O'Brien", "محمد عبد الله", "J.R.R. Tolkien", "x" * 64)

@@ -15,12 +15,14 @@ from django.core.management import call_command, execute_from_command_line
 from django.core.management.base import CommandError
 from django.db import OperationalError
 
-from notify import breaker, delivery, dispatch, operations
+from notify import dispatch
+from notify.delivery import breaker, worker
+from notify.delivery.retry import Decision
 from notify.models import Event, Message, Outcome, Relay
-from notify.retry import Decision
+from notify.operations import actions
 from tests.backends import Scripted
+from tests.delivery.test_claims import queue
 from tests.site import ROOT, environment, manage
-from tests.test_claims import queue
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ class TestDeliver:
         def fail(**options: Any) -> None:
             raise OperationalError("away")
 
-        monkeypatch.setattr(delivery, "deliver_due", fail)
+        monkeypatch.setattr(worker, "deliver_due", fail)
         with pytest.raises(CommandError, match="The database does not answer: away"):
             run("deliver")
 
@@ -163,7 +165,7 @@ class TestOutbox:
         def fail() -> None:
             raise OperationalError("away")
 
-        monkeypatch.setattr(operations, "status", fail)
+        monkeypatch.setattr(actions, "status", fail)
         with pytest.raises(CommandError, match="The database does not answer: away"):
             run("outbox", "status")
 
@@ -207,7 +209,9 @@ def test_watch_delivers_until_sigterm_and_exits_with_0(make_site: Callable[..., 
     assert watch.stderr
     assert watch.stdout
     assert watch.stderr.readline() == "delivering over 2 connection(s); SIGTERM or Ctrl-C ends it\n"
-    made = site.manage("shell", "-v0", "-c", "from notify.models import Visitor; Visitor.objects.create(name='Ann')")
+    made = site.manage(
+        "shell", "-v0", "-c", "from notify.visitors.models import Visitor; Visitor.objects.create(name='Ann')"
+    )
     assert made.returncode == 0, made.stderr
     lines = iter(watch.stdout.readline, "")
     assert any("Subject: [Flasky] New visitor" in line for line in lines)

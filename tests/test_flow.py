@@ -39,7 +39,7 @@ def test_a_name_typed_into_the_page_reaches_the_administrator(make_site: MakeSit
         content = part.get_content()
         assert "Zoë" in content
         assert "CST" in content
-        assert re.search(r"http://127\.0\.0\.1:8000/admin/notify/visitor/\d+/change/", content)
+        assert re.search(r"http://127\.0\.0\.1:8000/admin/visitors/visitor/\d+/change/", content)
 
     assert "Happy to see you again!" in browser.post(" Zoë ")
     relay.stays_at(1)
@@ -128,7 +128,7 @@ def test_two_browsers_with_the_same_new_name_make_one_visitor_and_one_mail(
     assert site.manage("shell", "-v0", "-c", COUNT_VISITORS).stdout.strip() == "1"
 
 
-COUNT_VISITORS = "from notify.models import Visitor; print(Visitor.objects.count())"
+COUNT_VISITORS = "from notify.visitors.models import Visitor; print(Visitor.objects.count())"
 
 
 @pytest.mark.slow

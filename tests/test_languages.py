@@ -21,10 +21,11 @@ from django.templatetags.i18n import BlockTranslateNode, TranslateNode
 from django.test import Client
 from django.utils import translation
 
-from notify import checks
 from notify.events.digest import notify_due
-from notify.models import Event, Message, Visitor
+from notify.models import Event, Message
+from notify.operations import checks
 from notify.templatetags.mails import COLUMNS
+from notify.visitors.models import Visitor
 from tests.relays import Relay
 from tests.samples import every_mail, html_of
 

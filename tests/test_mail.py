@@ -13,8 +13,9 @@ from django.utils import timezone, translation
 
 from notify import mail
 from notify.events.digest import notify_due
-from notify.models import Event, Message, Visitor
+from notify.models import Event, Message
 from notify.rendering.message import _with_escaped_attributes, build
+from notify.visitors.models import Visitor
 from tests.samples import parsed
 
 pytestmark = pytest.mark.django_db

@@ -20,7 +20,8 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.views.debug import ExceptionReporter, technical_500_response
 
-from notify import dispatch, transport
+from notify import dispatch
+from notify.delivery import transport
 from notify.mail import send_mail
 from notify.models import Message
 from notify.smtp.secret import Secret, hush

@@ -7,7 +7,7 @@ import pytest
 from notify import tasks
 from notify.models import Event, Message
 from notify.rendering import message as rendering
-from tests.test_claims import queue
+from tests.delivery.test_claims import queue
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("scripted")]
 

@@ -14,10 +14,11 @@ from django.core.mail import EmailMultiAlternatives
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify import names, outbox
+from notify import outbox
 from notify.models import Event
 from notify.templatetags.mails import COLUMNS, fold
 from notify.templatetags.names import shown_name
+from notify.visitors import names
 from tests.samples import FIRST, digest_mail, every_mail, html_of, visitor_mail
 
 MARKS = re.compile("[\u200b\u2068\u2069]")  # what is put into names: a break for links, and isolates

@@ -3,6 +3,5 @@
 from notify.admin.events import EventAdmin
 from notify.admin.messages import MessageAdmin
 from notify.admin.relay import RelayAdmin
-from notify.admin.visitors import VisitorAdmin
 
-__all__ = ["EventAdmin", "MessageAdmin", "RelayAdmin", "VisitorAdmin"]
+__all__ = ["EventAdmin", "MessageAdmin", "RelayAdmin"]

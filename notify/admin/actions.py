@@ -13,9 +13,9 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from notify import operations
 from notify.admin import history
 from notify.models import Message, MessageQuerySet
+from notify.operations import actions
 
 OPERATE = "notify.operate_outbox"
 RESENT_AT_ONCE = 1000  # in one transaction of one request; who means more does it in parts
@@ -43,7 +43,7 @@ RETRY = Verb(
     gettext_lazy("Each keeps its Message-ID and Date, and has five days again to get through."),
     "Retried.",
     MessageQuerySet.retriable,
-    operations.retry,
+    actions.retry,
 )
 CANCEL = Verb(
     "cancel",
@@ -51,7 +51,7 @@ CANCEL = Verb(
     gettext_lazy("They will not be sent, unless somebody retries them."),
     "Cancelled.",
     MessageQuerySet.cancellable,
-    operations.cancel,
+    actions.cancel,
 )
 RESEND = Verb(
     "resend",
@@ -61,7 +61,7 @@ RESEND = Verb(
     ),
     "Sent again, as a new message.",
     MessageQuerySet.finished,
-    operations.resend,
+    actions.resend,
     asks=True,
     limit=RESENT_AT_ONCE,
 )
@@ -95,7 +95,7 @@ def perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
 
 def perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet) -> int:
     """Do it to all that match, however many, and write one entry. Returns how many it was done to."""
-    run = verb.run if verb.limit else partial(operations.in_batches, verb.run)
+    run = verb.run if verb.limit else partial(actions.in_batches, verb.run)
     count = run(verb.concerns(matching))
     history.note_all(request, f"{count} messages: {request.GET.urlencode() or 'all'}", verb.past)
     return count

@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -17,8 +18,7 @@ from notify.admin.readonly import WrittenByMachine
 from notify.events import digest
 from notify.events.context import ObjectGone, load
 from notify.events.policy import ERRORS
-from notify.models import Event, Message, Visitor
-from notify.signals import TOPIC
+from notify.models import Event, Message
 
 SHOWN = 20  # events of a digest that a message's page names; a link leads to the others
 
@@ -34,7 +34,7 @@ class EventAdmin(WrittenByMachine):
         return ["summary", "topic", "created_at", "notified_at", Field(request, _("told by"), told_by)]
 
     def get_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
-        happened = ["summary", "subject", "topic", Field(request, _("visitor"), visitor_of), "url", "created_at"]
+        happened = ["summary", "subject", "topic", Field(request, _("link"), link_of), "created_at"]
         told = [Field(request, _("told by"), told_by), Field(request, _("messages"), mails_of)]
         failed = ["template", "failures", "error", "retry_at"] if obj and obj.error else []
         report = [Field(request, _("report"), report_of)] if request.user.has_perm(OPERATE) else []
@@ -77,6 +77,14 @@ def told_by(request: HttpRequest, event: Event) -> str:
     return links.to_list(request, Message, event.message_id, message_id=event.message_id)
 
 
+def link_of(request: HttpRequest, event: Event) -> str:
+    """The event's own link, where it is one."""
+    if not event.url.startswith(("http://", "https://")):
+        return event.url
+    # A page of this site is linked at the address it is looked at now.
+    return format_html('<a href="{}">{}</a>', event.url.removeprefix(settings.FLASKY_URL), event.url)
+
+
 def report_of(request: HttpRequest, event: Event) -> str:
     """The full report of a server error: it may hold what a visitor sent, so it is for operators."""
     if not event.topic.startswith(ERRORS):
@@ -84,11 +92,3 @@ def report_of(request: HttpRequest, event: Event) -> str:
     with contextlib.suppress(ObjectGone):
         return format_html("<pre>{}</pre>", load(event.context).get("report", ""))
     return ""
-
-
-def visitor_of(request: HttpRequest, event: Event) -> str:
-    """A link to the visitor that the event is, while there is one."""
-    if event.topic != TOPIC or not (event.key.isascii() and event.key.isdecimal()):
-        return ""
-    visitor = Visitor.objects.filter(pk=event.key).first()
-    return links.to_row(request, visitor) if visitor else gettext("removed since")

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from notify.admin import keys
 from notify.models import Event, Message
-from notify.smtp import diagnosis
+from notify.smtp.diagnosis import rules
 
 FEW = 5000  # unfinished messages that are cheaper to sort than to walk to
 
@@ -136,5 +136,5 @@ def distinct(rows: QuerySet[Any], column: str) -> Iterator[str]:
 
 def words_of(cause: str) -> str:
     """A diagnosis in words, or its id where no words are known any more."""
-    known = diagnosis.known(cause)
+    known = rules.known(cause)
     return str(known.cause) if known else cause

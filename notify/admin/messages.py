@@ -35,7 +35,7 @@ class MessageAdmin(WrittenByMachine):
         "state": r"[a-z]{1,10}",
         "diagnosis": r"[a-z0-9-]{1,50}",
         "topic": text(100),
-        "since": r"[0-9]{1,5}h",
+        "since": text(20),  # the filter knows which times there are, and passes over others
         "message_id": text(255),
     }
     search_fields = ["recipient", "subject", "message_id"]

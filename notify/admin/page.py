@@ -7,12 +7,11 @@ from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from notify import content
-from notify.admin import actions, source
+from notify.admin import actions, display, source
 from notify.admin.actions import OPERATE
 from notify.admin.events import told_of
 from notify.models import Attempt, Message
-from notify.smtp import diagnosis
+from notify.smtp.diagnosis import rules
 
 ATTEMPTS_SHOWN = 200
 
@@ -39,7 +38,7 @@ class Try:
 
     attempt: Attempt
     phase: str | Promise
-    known: diagnosis.Diagnosis | None
+    known: rules.Diagnosis | None
 
 
 def context(request: HttpRequest, message: Message) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
     shown = permitted and source.is_revealed(request, message)
     found: dict[str, Any] = {
         "message": message,
-        "known": diagnosis.known(message.diagnosis),
+        "known": rules.known(message.diagnosis),
         "tries": tries(message),
         "verbs": actions.applicable(message) if request.user.has_perm(OPERATE) else [],
         "permitted": permitted,
@@ -64,11 +63,11 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
 def tries(message: Message) -> list[Try]:
     """The last failed attempts, oldest first."""
     last = list(message.failed_attempts.order_by("-id")[:ATTEMPTS_SHOWN])[::-1]
-    return [Try(each, PHASES.get(each.phase, each.phase), diagnosis.known(each.diagnosis)) for each in last]
+    return [Try(each, PHASES.get(each.phase, each.phase), rules.known(each.diagnosis)) for each in last]
 
 
 def _words(message: Message, size: int) -> dict[str, Any]:
-    read = content.read(source.beginning(message))
+    read = display.read(source.beginning(message))
     text = read.text or ""
     return {
         "content": read,

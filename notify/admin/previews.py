@@ -14,11 +14,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
 
-from notify import previews
 from notify.admin import history
 from notify.admin.actions import OPERATE
 from notify.admin.source import framed
 from notify.models import Message
+from notify.rendering import previews
 from notify.rendering.message import new_message_id
 
 SCHEMES = {"light": gettext_lazy("Light"), "dark": gettext_lazy("Dark")}

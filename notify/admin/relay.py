@@ -17,11 +17,12 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from notify import breaker, chart, checks, operations
 from notify.admin import links
 from notify.admin.readonly import WrittenByMachine
+from notify.delivery import breaker
 from notify.models import Message, Relay
-from notify.overview import overview
+from notify.operations import actions, chart, checks
+from notify.operations.overview import overview
 from notify.rendering.message import one_line
 
 OPERATE = "notify.operate_outbox"
@@ -95,12 +96,12 @@ class RelayAdmin(WrittenByMachine):
         self._tell(request, _("Mail is paused: it is kept, and nothing is sent until somebody resumes."), reason)
 
     def _resume(self, request: HttpRequest) -> None:
-        operations.resume()
+        actions.resume()
         self._tell(request, _("Sending goes on, and what waits is sent now."))
 
     def _probe(self, request: HttpRequest) -> Report | None:
         before = Relay.current()
-        if not operations.probe():
+        if not actions.probe():
             messages.info(request, _("The relay is not in trouble: there is nothing to probe."))
         elif not Message.objects.due().exists():
             self._tell(request, _("No mail is due: the next one that comes is tried at once."))
@@ -114,7 +115,7 @@ class RelayAdmin(WrittenByMachine):
         if not recipients:
             messages.error(request, _("Nobody to send to: you have no address here, and FLASKY_ADMIN is not set."))
             return None
-        message_id = operations.send_test(recipients)
+        message_id = actions.send_test(recipients)
         told = _("A test mail to %s is in the outbox.") % ", ".join(recipients)
         self._log(request, told)
         return partial(_report_test, request, message_id, told)
@@ -134,7 +135,7 @@ def _report_probe(request: HttpRequest, before: Relay) -> None:
         now = Relay.current()
         return (now.state, now.failures) != (before.state, before.failures)
 
-    if not operations.wait_until(tried, PATIENCE_SECONDS):
+    if not actions.wait_until(tried, PATIENCE_SECONDS):
         messages.info(request, _("The relay is being tried: load this page again in a moment."))
     elif Relay.current().state == Relay.State.OPEN:
         messages.success(request, _("The relay answers: what waits is sent now."))
@@ -144,7 +145,7 @@ def _report_probe(request: HttpRequest, before: Relay) -> None:
 
 def _report_test(request: HttpRequest, message_id: str, told: str) -> None:
     rows = Message.objects.filter(message_id=message_id).order_by("pk")
-    operations.wait_until(lambda: not rows.untried().exists(), PATIENCE_SECONDS)
+    actions.wait_until(lambda: not rows.untried().exists(), PATIENCE_SECONDS)
     level = messages.SUCCESS if all(row.state == Message.State.SENT for row in rows) else messages.INFO
     settled = [links.to_row(request, row, f"{row.recipient}: {row.get_state_display()} {row.reply}") for row in rows]
     messages.add_message(request, level, format_html("{} {}", told, links.lines(settled)))

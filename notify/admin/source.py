@@ -12,8 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
 
-from notify import content, sanitizer
-from notify.admin import history
+from notify.admin import display, history, sanitizer
 from notify.admin.actions import OPERATE
 from notify.models import Message
 
@@ -48,14 +47,14 @@ def note_reading(request: HttpRequest, message: Message, what: str) -> None:
 def html(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """The HTML part for the frame on the message's page; it can do nothing but be looked at."""
     message = _readable(request, model_admin, pk, "The HTML was shown.")
-    part = content.read(beginning(message)).html or ""
+    part = display.read(beginning(message)).html or ""
     return framed(part)
 
 
 def framed(part: str, *, addresses: bool = True) -> HttpResponse:
     """HTML that is not ours, made inert, under a policy of its own. A middleware that sets one leaves it alone."""
     answer = HttpResponse(sanitizer.inert(part, addresses=addresses))
-    answer["Content-Security-Policy"] = content.FRAME_POLICY
+    answer["Content-Security-Policy"] = display.FRAME_POLICY
     answer["Referrer-Policy"] = "no-referrer"
     answer["X-DNS-Prefetch-Control"] = "off"
     return answer

@@ -1,4 +1,4 @@
-"""Drops the columns whose content 0003 moved."""
+"""Drops the column whose content 0003 moved."""
 
 import django.db.models.deletion
 from django.db import migrations, models
@@ -19,5 +19,4 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RemoveField(model_name="message", name="mime"),
-        migrations.RemoveField(model_name="visitor", name="announced"),
     ]

@@ -1,1 +1,1 @@
-"""The wire: how a stored message reaches the relay, and what the relay answered."""
+"""Speaks SMTP to the relay. Imports nothing of ours outside itself; start with `backend`, then `connection`, `wire`."""

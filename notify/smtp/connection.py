@@ -208,8 +208,9 @@ def extensions(reply: bytes) -> dict[str, str]:
         if match := _EXTENSION.match(line):
             keyword, words = match[1].lower(), match[2].split()
             if keyword == "auth":
-                words = f"{found.get('auth', '')} {match[2]}".upper().replace("=", " ").split()
-            found[keyword] = " ".join(dict.fromkeys(words))
+                added = f"{found.get('auth', '')} {match[2]}".upper().replace("=", " ").split()
+                words = list(dict.fromkeys(added))
+            found[keyword] = " ".join(words)
     return found
 
 

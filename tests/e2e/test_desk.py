@@ -13,12 +13,12 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import BrowserContext, Page, expect
 
-from notify import counts
+from notify.delivery import counts
 from notify.models import Event, Relay, Window
+from tests.delivery.test_claims import queue
 from tests.e2e import axe
 from tests.relays import Relay as MailServer
 from tests.site import Browser, Site
-from tests.test_claims import queue
 
 pytestmark = pytest.mark.service("chromium")
 

@@ -8,8 +8,9 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
-from notify import breaker
-from notify.models import Event, Message, Visitor
+from notify.delivery import breaker
+from notify.models import Event, Message
+from notify.visitors.models import Visitor
 
 pytestmark = [pytest.mark.service("chromium"), pytest.mark.django_db(transaction=True)]
 
@@ -69,7 +70,7 @@ def test_what_the_admin_does_with_scripts_still_works(operator: Page, live_serve
     for name in ("Ann", "Bob"):
         Visitor.objects.create(name=name)
     complaints = listen(operator)
-    operator.goto(f"{live_server.url}/admin/notify/visitor/")
+    operator.goto(f"{live_server.url}/admin/visitors/visitor/")
     operator.locator("#action-toggle").check()
     expect(operator.locator("tr.selected")).to_have_count(2)
     operator.get_by_role("button", name="Toggle theme").first.click()

@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from notify import signals
 from notify.events import context, digest
 from notify.events.digest import notify_due
 from notify.mail import notify_admins
-from notify.models import Event, Message, Visitor, Window
+from notify.models import Event, Message, Window
 from notify.rendering import message as rendering
+from notify.visitors import signals
+from notify.visitors.models import Visitor
 from tests.events.conftest import START, Clock
 from tests.events.test_record import together
 from tests.samples import parsed, text_of

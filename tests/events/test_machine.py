@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from notify import signals
 from notify.events.digest import TEMPLATE, notify_due
 from notify.mail import notify_admins
-from notify.models import Event, Message, Visitor, Window
+from notify.models import Event, Message, Window
 from notify.rendering import message as rendering
+from notify.visitors import signals
+from notify.visitors.models import Visitor
 from tests.events.conftest import Clock
 
 pytestmark = pytest.mark.django_db

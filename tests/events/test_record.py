@@ -16,11 +16,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy
 
-from notify import dispatch, signals
+from notify import dispatch
 from notify.events.digest import notify_due
 from notify.mail import notify_admins
-from notify.models import Event, Message, Visitor, Window
+from notify.models import Event, Message, Window
 from notify.rendering import message as rendering
+from notify.visitors import signals
+from notify.visitors.models import Visitor
 
 pytestmark = pytest.mark.django_db
 

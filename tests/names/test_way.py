@@ -14,9 +14,10 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from notify import names
 from notify.events.digest import notify_due
-from notify.models import Event, Message, Visitor
+from notify.models import Event, Message
+from notify.visitors import names
+from notify.visitors.models import Visitor
 from tests.names.typed import typed
 
 TYPED, PARTS = int(os.environ.get("TYPED", "20000")), 8

@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import BrowserContext, Page
 
-from notify import sanitizer
+from notify.admin import sanitizer
 from notify.models import Message
 from tests.browser import Trap
 from tests.desk import OPERATE, login, store

@@ -17,7 +17,8 @@ from django.test import RequestFactory
 from django.views.debug import technical_500_response
 
 from flasky.secrecy import Filter, Reporter
-from notify import dispatch, transport
+from notify import dispatch
+from notify.delivery import transport
 from notify.mail import send_mail
 from notify.models import Attempt, Message, Relay
 from notify.smtp.secret import MASK, Secret, hush
@@ -153,7 +154,7 @@ class Echo(Listener):
 
 @pytest.fixture
 def configure(use_transport: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    monkeypatch.setattr(dispatch, "stand_aside", lambda: None)
+    monkeypatch.setattr(dispatch, "disable", lambda: None)
 
     def configured(port: int, **options: Any) -> None:
         login = {"username": USER, "password": Secret(PASSWORD), "use_tls": False, "use_ssl": False, "timeout": 5}

@@ -8,10 +8,10 @@ from django.db import DatabaseError
 from django.test import RequestFactory
 
 from notify import mail
-from notify.errors import AdminEventHandler
 from notify.events.context import load
 from notify.events.digest import notify_due
 from notify.models import Event, Message
+from notify.operations.errors import AdminEventHandler
 
 pytestmark = pytest.mark.django_db
 

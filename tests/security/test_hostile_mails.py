@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from notify import content, sanitizer
-from notify.admin import source
+from notify.admin import display, sanitizer, source
 from notify.models import Message
 from tests.desk import VIEW, login, store
 
@@ -145,14 +144,14 @@ PAGES: dict[str, Callable[[], str]] = {
 @pytest.mark.parametrize("name", MAILS)
 def test_a_mail_is_read_in_linear_time(name: str, size: int) -> None:
     raw = MAILS[name]()[:size]
-    read = within_moments(lambda: content.read(raw))
-    assert len(read.headers) <= content.HEADERS
-    assert len(read.attachments) <= content.PARTS
-    assert max((len(value) for _, value in read.headers), default=0) <= content.HEADER_LENGTH + 1
-    assert len(read.html or "") <= MB + content.INLINED
+    read = within_moments(lambda: display.read(raw))
+    assert len(read.headers) <= display.HEADERS
+    assert len(read.attachments) <= display.PARTS
+    assert max((len(value) for _, value in read.headers), default=0) <= display.HEADER_LENGTH + 1
+    assert len(read.html or "") <= MB + display.INLINED
     str(read).encode()  # no lone surrogate is left
     if read.html:
-        assert len(within_moments(lambda: sanitizer.inert(read.html))) <= MB + content.INLINED
+        assert len(within_moments(lambda: sanitizer.inert(read.html))) <= MB + display.INLINED
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=ascii)
@@ -162,7 +161,7 @@ def test_no_codec_of_a_mail_is_used_but_charsets(codec: str) -> None:
         raw = b"Subject: =?%s?q?=5Cud800?= =?%s?b?/////w==?=\r\n" % (name, name) + text(
             b"charset=%s; name*=%s''%%5Cud800%%ff" % (name, name), body
         )
-        read = content.read(raw)
+        read = display.read(raw)
         str(read).encode()
         assert "\0" not in str(read)
         assert read.text is not None
@@ -171,7 +170,7 @@ def test_no_codec_of_a_mail_is_used_but_charsets(codec: str) -> None:
 def test_what_is_no_charset_is_read_as_utf_8() -> None:
     for codec in ("unicode_escape", "hex", "idna", "utf-7", "unheard-of"):
         assert (
-            content.read(text(b"charset=" + codec.encode(), "6869 \\u00fc ü +2AA-".encode())).text
+            display.read(text(b"charset=" + codec.encode(), "6869 \\u00fc ü +2AA-".encode())).text
             == "6869 \\u00fc ü +2AA-"
         )
 
@@ -200,7 +199,7 @@ def test_every_page_of_a_hostile_mail_answers(name: str, settings: Any) -> None:
     for view in ("change", "html"):
         answer = within_moments(lambda view=view: viewer.get(f"/admin/notify/message/{row.pk}/{view}/"))
         assert answer.status_code == 200, view
-        assert len(answer.content) < MB + content.INLINED + 100_000
+        assert len(answer.content) < MB + display.INLINED + 100_000
 
 
 @pytest.mark.django_db

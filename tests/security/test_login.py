@@ -10,8 +10,9 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
-from notify import checks, limits
-from notify.models import ClientSlot
+from notify.operations import checks
+from notify.visitors import rate_limit
+from notify.visitors.models import ClientSlot
 from tests.site import manage
 
 LOGIN = "/admin/login/"
@@ -29,7 +30,7 @@ def log_in(client: Client, password: str, **headers: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits.time, "time", lambda: 1_000_000_000.0)
+    monkeypatch.setattr(rate_limit.time, "time", lambda: 1_000_000_000.0)
 
 
 @pytest.mark.django_db
@@ -50,7 +51,7 @@ def test_then_it_passes_again(client: Client, monkeypatch: pytest.MonkeyPatch) -
     for number in range(6):
         answer = log_in(client, f"wrong {number}")
     later = 1_000_000_000.0 + int(answer["Retry-After"])
-    monkeypatch.setattr(limits.time, "time", lambda: later)
+    monkeypatch.setattr(rate_limit.time, "time", lambda: later)
     assert log_in(client, "right").status_code == 302
 
 

@@ -16,7 +16,8 @@ from django.utils import timezone
 
 import flasky.urls
 from notify.admin.lookups import SEARCH_LENGTH, WORDS, RestrictedLookups
-from notify.models import Event, Message, Relay, Visitor
+from notify.models import Event, Message, Relay
+from notify.visitors.models import Visitor
 from tests.desk import OPERATE, VIEW, login, store
 
 assert flasky.urls  # registers all that the site has
@@ -111,7 +112,15 @@ def test_what_is_not_on_the_list_is_a_bad_request(admin_client: Client, model: t
 
 @pytest.mark.parametrize(
     "lookup",
-    ["mime__regex", "mime", "failed_attempts__message__mime__contains", "message_id__regex", "_to_field"],
+    [
+        "body__mime__regex",
+        "body__mime",
+        "mime__regex",
+        "body",
+        "failed_attempts__message__mime__contains",
+        "message_id__regex",
+        "_to_field",
+    ],
 )
 def test_who_may_view_messages_learns_nothing_of_a_sensitive_body(lookup: str) -> None:
     store(text="secret", html=None, sensitive=True)
@@ -256,7 +265,7 @@ def test_no_selection_breaks_a_list(
     admin_client: Client, model: type[Model], odd: list[str], keys: list[str], action: str
 ) -> None:
     row = row_of(model)
-    for selected in odd:
+    for selected in set(odd) - {"0", "-1", "٣"}:  # which are keys, of no row
         for more in (
             {"index": "0"},
             {"index": "9" * 30},
@@ -267,7 +276,7 @@ def test_no_selection_breaks_a_list(
             posted = {"action": action, "_selected_action": [selected.replace("\ud800", "x"), str(row.pk)], **more}
             answer = admin_client.post(list_of(model), posted)
             assert answer.status_code in (200, 302, 400, 403), (selected, more)
-            assert answer.status_code == 302 or model is Relay or selected in ("-1", "0", "٣"), (selected, more)
+            assert answer.status_code == 302 or model is Relay, (selected, more)
     assert model._default_manager.filter(pk=row.pk).exists()
     assert not LogEntry.objects.exists()
 

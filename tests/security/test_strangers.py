@@ -7,10 +7,11 @@ from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
 from django.test import Client
 
-from notify import breaker, operations
-from notify.models import Relay
-from notify.retry import Decision, Kind
-from tests.test_claims import queue
+from notify.delivery import breaker
+from notify.delivery.retry import Decision
+from notify.models import Outcome, Relay
+from notify.operations import actions
+from tests.delivery.test_claims import queue
 
 pytestmark = pytest.mark.django_db
 
@@ -25,13 +26,13 @@ def pause() -> None:
 
 def hold() -> None:
     Relay.current()
-    decision = Decision(kind=Kind.HOLD, delay=900)
+    decision = Decision(outcome=Outcome.HOLD, delay=900)
     breaker.report_failure(breaker.Permit(), decision, reason=SAID, diagnosis="bad-credentials")
 
 
 def take_down() -> None:
     Relay.current()
-    decision = Decision(kind=Kind.DOWN, delay=15)
+    decision = Decision(outcome=Outcome.DOWN, delay=15)
     breaker.report_failure(breaker.Permit(), decision, reason=SAID, diagnosis="refused")
 
 
@@ -103,7 +104,7 @@ def test_a_database_that_is_away_tells_a_stranger_that_it_is_and_no_more(
     def away() -> None:
         raise OperationalError("connection to db1.internal refused")
 
-    monkeypatch.setattr(operations, "health", away)
+    monkeypatch.setattr(actions, "health", away)
     answer = client.get("/readyz", headers={"authorization": f"Bearer {TOKEN}"} if who == "token" else {})
     assert answer.status_code == 503
     assert "db1.internal" not in answer.content.decode()

@@ -15,7 +15,8 @@ import pytest
 from django.core.mail import EmailMessage
 from django.core.management import call_command
 
-from notify import breaker, dispatch, transport
+from notify import dispatch
+from notify.delivery import breaker, transport
 from notify.mail import send_mail
 from notify.models import Attempt, Event, Message, Relay, Window
 from notify.smtp import connection
@@ -41,7 +42,7 @@ evil = pytest.mark.parametrize("words", EVIL.values(), ids=EVIL)
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "stand_aside", lambda: None)
+    monkeypatch.setattr(dispatch, "disable", lambda: None)
 
 
 @pytest.fixture

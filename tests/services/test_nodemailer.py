@@ -10,7 +10,7 @@ from django.core.mail import EmailMultiAlternatives
 
 from notify.outbox import rows_of
 from notify.smtp.backend import EmailBackend
-from notify.smtp.diagnosis import diagnose
+from notify.smtp.diagnosis.rules import diagnose
 from notify.smtp.failure import from_exception
 from notify.smtp.seven_bit import seven_bit
 from tests.services.nodemailer import Nodemailer

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from notify import transport
-from notify.claims import Claimed
-from notify.session import Session
+from notify.delivery import transport
+from notify.delivery.claims import Claimed
+from notify.delivery.session import Session
 from notify.smtp.failure import from_exception
 from tests.services.exim import Exim
 from tests.services.maildir import Maildir

@@ -10,7 +10,7 @@ import pytest
 from django.core.mail import EmailMessage
 
 from notify.smtp.backend import EmailBackend
-from notify.smtp.diagnosis import diagnose
+from notify.smtp.diagnosis.rules import diagnose
 from notify.smtp.failure import from_exception
 from tests.relays import Relay
 from tests.services.nodemailer import Nodemailer

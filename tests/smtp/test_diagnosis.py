@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from django.utils import translation
 
+from notify.delivery.retry import PROBE_SLOWLY, Decision, decide
 from notify.models import Outcome
-from notify.retry import PROBE_SLOWLY, Decision, decide
-from notify.smtp import causes, diagnosis, providers
-from notify.smtp.causes import CAUSES
-from notify.smtp.diagnosis import diagnose, known
+from notify.smtp.diagnosis import causes, rules
+from notify.smtp.diagnosis.causes import CAUSES
+from notify.smtp.diagnosis.rules import diagnose, known
 from notify.smtp.failure import PHASES, Failure, from_exception
+from notify.smtp.providers import presets
 
 # Replies with their sources, most of them as providers publish them or as public bug reports quote them.
 CORPUS = tomllib.loads((Path(__file__).parent / "replies.toml").read_text(encoding="utf-8"))["reply"]
@@ -124,11 +125,11 @@ def facts_of(row: dict[str, str]) -> Failure:
     return failure(row["phase"], row["said"])
 
 
-def rules_for(row: dict[str, str]) -> list[diagnosis.Rule]:
+def rules_for(row: dict[str, str]) -> list[rules.Rule]:
     """All that match, the one that wins first."""
-    provider = providers.find(service=row["provider"]) if "provider" in row else None
+    provider = presets.find(service=row["provider"]) if "provider" in row else None
     assert bool(provider) == ("provider" in row)
-    return list(diagnosis.matching(facts_of(row), provider=provider))
+    return list(rules.matching(facts_of(row), provider=provider))
 
 
 def told(row: dict[str, str]) -> str:
@@ -143,11 +144,11 @@ def test_each_reply_has_its_cause_or_none() -> None:
 def test_the_more_specific_rule_wins() -> None:
     """Words before a status, a status before a code; and of two of one kind never the one that matches more replies."""
     matched = [(row, rules_for(row)) for row in CORPUS]
-    replies: dict[diagnosis.Rule, set[int]] = {}
-    for number, (_, rules) in enumerate(matched):
-        for rule in rules:
+    replies: dict[rules.Rule, set[int]] = {}
+    for number, (_, found) in enumerate(matched):
+        for rule in found:
             replies.setdefault(rule, set()).add(number)
-    pairs = [(row["said"], rules[0], other) for row, rules in matched for other in rules[1:]]
+    pairs = [(row["said"], found[0], other) for row, found in matched for other in found[1:]]
     assert len(pairs) > 100
     wrong = [
         (said, winner.id, other.id)
@@ -158,8 +159,8 @@ def test_the_more_specific_rule_wins() -> None:
 
 
 def test_no_cause_of_the_rules_is_without_a_reply() -> None:
-    deciding = {rules[0] for row in CORPUS if (rules := rules_for(row))}
-    assert {rule.id for rule in diagnosis._REPLIES} - {rule.id for rule in deciding} <= {
+    deciding = {found[0] for row in CORPUS if (found := rules_for(row))}
+    assert {rule.id for rule in rules._REPLIES} - {rule.id for rule in deciding} <= {
         "oauth-only",
         "starttls-not-offered",
     }  # see BREAKS
@@ -192,7 +193,7 @@ def test_what_a_refusal_means_decides_what_becomes_of_the_mail(
     phase: str, reply: str, service: str, outcome: Outcome, delay: float
 ) -> None:
     facts = failure(phase, reply)
-    known_cause = diagnose(facts, provider=providers.find(service=service) if service else None)
+    known_cause = diagnose(facts, provider=presets.find(service=service) if service else None)
     assert decide(facts, known_cause, spread=0) == Decision(outcome=outcome, delay=delay)
 
 

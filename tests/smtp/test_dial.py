@@ -13,9 +13,9 @@ import pytest
 from django.core.mail.utils import CachedDnsName
 from django.views.debug import ExceptionReporter
 
-from notify.session import Session
+from notify.delivery.session import Session
 from notify.smtp import dial
-from notify.smtp.diagnosis import diagnose
+from notify.smtp.diagnosis.rules import diagnose
 from notify.smtp.failure import from_exception
 from tests.smtp.conftest import CANARY, Make
 from tests.smtp.scripted import Proxy, Scripted

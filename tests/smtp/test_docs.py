@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from notify.smtp.diagnosis import diagnose
+from notify.smtp.diagnosis.rules import diagnose
 from notify.smtp.failure import Failure
-from notify.smtp.providers import PROVIDERS, Provider, find
+from notify.smtp.providers.presets import PROVIDERS, Provider, find
 
 PAGE = (Path(__file__).parents[2] / "docs/providers.md").read_text(encoding="utf-8")
 PHASES = ("auth", "sender", "end", "tls", "recipient")

@@ -25,7 +25,7 @@ def wire(**given: Any) -> bytes:
     message = EmailMessage(**(plain | given))
     if attach:
         message.attach(*attach)
-    return bytes(rows_of(message)[0].mime)
+    return bytes(rows_of(message)[0].body.mime)
 
 
 def longest(data: bytes) -> int:

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from notify.smtp import providers
-from notify.smtp.providers import PROVIDERS, Provider, Route
+from notify.smtp.providers import presets
+from notify.smtp.providers.presets import PROVIDERS, Provider, Route
 
 NOTHING: dict[str, Any] = {"service": "", "username": "", "server": "", "port": None, "use_tls": None, "use_ssl": None}
 
 
 def route(**given: Any) -> Route:
-    return providers.route(**(NOTHING | given))
+    return presets.route(**(NOTHING | given))
 
 
 def way(**given: Any) -> tuple[str, int, str]:
@@ -72,14 +72,14 @@ def test_a_preset_is_found_by_the_address_one_logs_in_with(username: str, host: 
     ],
 )
 def test_a_preset_is_found_by_its_host(host: str, name: str) -> None:
-    found = providers.find(host=host)
+    found = presets.find(host=host)
     assert found
     assert found.name == name
 
 
 @pytest.mark.parametrize("host", ["relay.test", "localhost", "127.0.0.1"])
 def test_a_host_of_ones_own_is_no_preset(host: str) -> None:
-    assert providers.find(host=host) is None
+    assert presets.find(host=host) is None
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_the_login_is_the_sender_where_that_is_the_rule(service: str, username: 
 
 @pytest.mark.parametrize("name", ["163", "126", "qq", "exmail", "yeah", "mail.ru"])
 def test_some_take_no_other_sender_than_the_login(name: str) -> None:
-    found = providers.find(service=name)
+    found = presets.find(service=name)
     assert found
     assert found.sender_is_login
 
@@ -141,19 +141,19 @@ def test_every_preset_is_complete(provider: Provider) -> None:
     assert provider.hosts
     assert all(isinstance(port, int) for port in provider.ports)
     assert set(provider.ports.values()) <= {"tls", "starttls", "plain"}
-    assert provider.login in providers.LOGINS
-    assert provider.sender in providers.SENDERS
+    assert provider.login in presets.LOGINS
+    assert provider.sender in presets.SENDERS
     assert provider.name == provider.name.lower()
 
 
 @pytest.mark.parametrize("kind", ["names", "domains"])
 def test_no_word_means_two_presets(kind: str) -> None:
-    words = providers.names() if kind == "names" else [domain for each in PROVIDERS for domain in each.domains]
+    words = presets.names() if kind == "names" else [domain for each in PROVIDERS for domain in each.domains]
     assert [word for word, count in Counter(words).items() if count > 1] == []
 
 
 def test_the_list_names_every_preset_and_what_it_wants() -> None:
-    text = "\n".join(providers.lines())
-    assert all(f"{name}" in text for name in providers.names())
+    text = "\n".join(presets.lines())
+    assert all(f"{name}" in text for name in presets.names())
     assert "qq (or foxmail): smtp.qq.com 465 tls, 587 starttls\n    MAIL_PASSWORD: an authorization code" in text
     assert "MAIL_USERNAME=apikey; MAIL_PASSWORD: an API key" in text

@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from notify.retry import Kind, decide
-from notify.smtp.causes import CAUSES
-from notify.smtp.diagnosis import diagnose
+from notify.delivery.retry import decide
+from notify.models import Outcome
+from notify.smtp.diagnosis.causes import CAUSES
+from notify.smtp.diagnosis.rules import diagnose
 from notify.smtp.failure import from_exception
 from tests.smtp.conftest import CANARY, Make
 from tests.smtp.scripted import HANG, Proxy, Scripted
@@ -178,7 +179,7 @@ def test_starttls_refused_for_now_is_mended_by_time(make_backend: Make, reply: s
     with Scripted({"STARTTLS": reply}, extensions=("STARTTLS", "AUTH PLAIN")) as relay:
         error, id = problem(make_backend, relay, use_tls=True)
     assert id == "starttls-not-now"
-    assert decide(from_exception(error), CAUSES[id]).kind is Kind.DOWN
+    assert decide(from_exception(error), CAUSES[id]).outcome is Outcome.DOWN
 
 
 def drip(client: socket.socket, first: bytes) -> None:

@@ -10,12 +10,12 @@ import pytest
 from django.core.management import call_command
 
 from notify import dispatch
-from notify.delivery import deliver_due
+from notify.delivery.worker import deliver_due
 from notify.models import Attempt, Message
-from notify.smtp.diagnosis import diagnose
+from notify.smtp.diagnosis.rules import diagnose
 from notify.smtp.failure import Failure
+from tests.delivery.test_claims import queue
 from tests.smtp.scripted import Scripted
-from tests.test_claims import queue
 
 # verb, code, the words, their encoding
 REPLIES = [

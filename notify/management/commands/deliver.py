@@ -11,7 +11,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from notify import delivery, dispatch
+from notify import dispatch
+from notify.delivery import worker
 from notify.events.digest import notify_due
 from notify.management.database import errors_explained, refuse_old_tables
 from notify.models import Message, Relay
@@ -51,14 +52,14 @@ class Command(BaseCommand):
         with errors_explained(_("Nothing is lost; try again.")):
             while notify_due() and not stop.is_set():
                 pass  # it stores a limited number at a time
-            tally = delivery.deliver_due(connections=connections, stop=stop, progress=self._progress())
+            tally = worker.deliver_due(connections=connections, stop=stop, progress=self._progress())
         if (relay := Relay.current()).state != Relay.State.OPEN:
             said = {"state": relay.get_state_display(), "reason": relay.reason}
             self.stderr.write(printable(_("The relay is %(state)s: %(reason)s") % said))
         waiting = Message.objects.unfinished().count()
         self.stdout.write(f"sent {tally.sent}, retry {tally.retry}, failed {tally.failed}, waiting {waiting}")
 
-    def _progress(self) -> delivery.Progress | None:
+    def _progress(self) -> worker.Progress | None:
         """A bar on a terminal, nothing elsewhere."""
         if not sys.stderr.isatty():
             return None

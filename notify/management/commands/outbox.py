@@ -5,13 +5,15 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from notify import breaker, operations
+from notify.delivery import breaker
 from notify.management.database import errors_explained
 from notify.models import Message, Relay
+from notify.operations import actions
 
 
 class Command(BaseCommand):
@@ -39,7 +41,8 @@ class Command(BaseCommand):
         self._action(actions, "probe", _("try a relay that is down or held now, not at its next time"))
         purge = self._action(actions, "purge", _("remove finished messages and told events after NOTIFY_KEEP_DAYS"))
         purge.add_argument("--days", type=int, metavar="N", help=_("in place of NOTIFY_KEEP_DAYS"))
-        purge.add_argument("--visitors", action="store_true", help=_("remove visitors of that age too"))
+        if apps.is_installed("notify.visitors"):
+            purge.add_argument("--visitors", action="store_true", help=_("remove visitors of that age too"))
 
     def _action(self, actions: Any, name: str, does: str) -> ArgumentParser:
         action: ArgumentParser = actions.add_parser(name, help=does, description=does)
@@ -52,40 +55,40 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(answer, default=str))
         elif action == "status":
-            self.stdout.write("\n".join(operations.status_lines(answer)))
+            self.stdout.write("\n".join(actions.status_lines(answer)))
         else:
             self.stdout.write(", ".join(f"{name} {value}" for name, value in answer.items()))
 
     def _status(self, **options: Any) -> dict[str, Any]:
-        return operations.status()
+        return actions.status()
 
     def _retry(self, **options: Any) -> dict[str, Any]:
         chosen = self._chosen(Message.objects.retriable(), **options)
-        return {"retried": operations.retry(chosen)}
+        return {"retried": actions.retry(chosen)}
 
     def _cancel(self, **options: Any) -> dict[str, Any]:
         chosen = self._chosen(Message.objects.cancellable(), **options)
-        return {"cancelled": operations.cancel(chosen)}
+        return {"cancelled": actions.cancel(chosen)}
 
     def _resend(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
-        return {"resent": operations.resend(Message.objects.filter(pk__in=ids))}
+        return {"resent": actions.resend(Message.objects.filter(pk__in=ids))}
 
     def _pause(self, reason: str, **options: Any) -> dict[str, Any]:
         breaker.pause(reason)
         return {"relay": "paused"}
 
     def _resume(self, **options: Any) -> dict[str, Any]:
-        operations.resume()
+        actions.resume()
         return {"relay": "open"}
 
     def _probe(self, **options: Any) -> dict[str, Any]:
-        return {"probed": operations.probe(), "relay": Relay.current().state}
+        return {"probed": actions.probe(), "relay": Relay.current().state}
 
-    def _purge(self, days: int | None, visitors: bool, **options: Any) -> dict[str, Any]:
+    def _purge(self, days: int | None, visitors: bool = False, **options: Any) -> dict[str, Any]:
         days = settings.NOTIFY_KEEP_DAYS if days is None else days
         if days < 0:
             raise CommandError(_("--days is a whole number from 0"), returncode=2)
-        return operations.purge(days=days, visitors=visitors)
+        return actions.purge(days=days, visitors=visitors)
 
     def _chosen(
         self,

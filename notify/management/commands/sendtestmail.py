@@ -11,10 +11,10 @@ from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
 from notify import dispatch
-from notify.report import Report, Stage
-from notify.smtp import providers
+from notify.operations.report import Report, Stage
+from notify.operations.self_test import Trial
 from notify.smtp.failure import one_line
-from notify.trial import Trial
+from notify.smtp.providers import presets
 
 WAIT_BEYOND_TIMEOUT = 15  # seconds, with --via outbox
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         self, *args: Any, addresses: list[str], check: bool, via: str, json: bool, list_services: bool, **options: Any
     ) -> None:
         if list_services:
-            self.stdout.write("\n".join(providers.lines()))
+            self.stdout.write("\n".join(presets.lines()))
             return
         if check and via == "outbox":
             raise CommandError(

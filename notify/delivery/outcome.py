@@ -1,0 +1,111 @@
+"""How an attempt at a message ended: judged once, and recorded through one door, success and failure alike."""
+
+import logging
+import traceback
+from dataclasses import dataclass
+from email.utils import parseaddr
+
+from django.conf import settings
+from django.db import transaction
+
+from notify.delivery import breaker, claims, counts, retry, transport
+from notify.delivery.claims import Claimed
+from notify.models import Attempt, Outcome
+from notify.smtp.diagnosis import rules
+from notify.smtp.failure import PREPARE, Failure, from_exception, scrub
+
+logger = logging.getLogger(__name__)
+
+# Phases in which a reply is about one message: connection, login and sender were accepted.
+_ABOUT_THE_MESSAGE = ("recipient", "data", "end")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one attempt ended. `reply`: the relay's last words. `failure` and `diagnosis` are unset for a success."""
+
+    message: Claimed
+    decision: retry.Decision
+    seconds: float
+    reply: str
+    failure: Failure | None = None
+    diagnosis: str = ""
+
+    @property
+    def relay_answered(self) -> bool:
+        """Whether the relay itself works, even if it refused this message."""
+        if self.failure is None:
+            return True
+        return bool(self.failure.code and self.failure.phase in _ABOUT_THE_MESSAGE) and not self.blames_relay
+
+    @property
+    def blames_relay(self) -> bool:
+        return self.decision.outcome.blames_relay
+
+    def record(self, permit: breaker.Permit) -> bool:
+        """Write it down; False if the claim was lost meanwhile. Raises DatabaseError."""
+        if self.failure is None:
+            return claims.mark_sent(self.message, reply=self.reply)  # counted together with others: counts.Successes
+        with transaction.atomic():
+            return self._record_failure(self.failure, permit)
+
+    def _record_failure(self, failure: Failure, permit: breaker.Permit) -> bool:
+        outcome, uncertain = self.decision.outcome, self.decision.uncertain
+        said = {"reply": self.reply, "diagnosis": self.diagnosis}
+        is_news = True
+        match outcome:
+            case Outcome.RETRY:
+                ours = claims.mark_retry(self.message, delay=self.decision.delay, uncertain=uncertain, **said)
+            case Outcome.FAIL:
+                ours = claims.mark_failed(self.message, uncertain=uncertain, **said)
+            case _:
+                ours = claims.mark_held_back(self.message, **said)
+                # Days of probes would be thousands of rows that say the same.
+                is_news = breaker.report_failure(permit, self.decision, reason=self.reply, diagnosis=self.diagnosis)
+        if ours:
+            counts.add(outcome, seconds=self.seconds, diagnosis=self.diagnosis)
+        if ours and is_news:
+            Attempt.objects.create(
+                message_id=self.message.id,
+                seconds=round(self.seconds, 3),
+                phase=failure.phase,
+                code=failure.code,
+                enhanced=failure.enhanced,
+                text=failure.text,
+                diagnosis=self.diagnosis,
+                decision=outcome,
+            )
+        return ours
+
+
+def success(message: Claimed, reply: str, seconds: float) -> Result:
+    return Result(message, retry.Decision(outcome=Outcome.SENT), seconds, reply)
+
+
+def failure(message: Claimed, error: Exception, seconds: float, permit: breaker.Permit) -> Result:
+    """What follows from an exception of the transport. Raises DatabaseError."""
+    facts = _facts(error)
+    known = rules.diagnose(facts, provider=transport.provider())
+    poisonings = 0
+    if facts.phase == PREPARE:
+        poisonings = Attempt.objects.filter(message=message.id, phase=PREPARE).count()
+    decision = retry.decide(
+        facts,
+        known,
+        attempts=message.attempts,
+        relay_failures=permit.failures,
+        poisonings=poisonings,
+        expired=message.expired,
+        own_sender=message.sender.lower() != parseaddr(settings.FLASKY_MAIL_SENDER)[1].lower(),
+    )
+    return Result(message, decision, seconds, facts.words, facts, known.id if known else "")
+
+
+def _facts(error: Exception) -> Failure:
+    secrets = transport.secrets()
+    facts = from_exception(error, secrets=secrets)
+    if facts.phase == PREPARE:
+        logger.error("a message could not be prepared", exc_info=error)
+        last_line = traceback.format_exception_only(error)[-1].strip()
+        return Failure(phase=PREPARE, text=scrub(last_line, secrets)[:2000])
+    return facts

@@ -1,0 +1,106 @@
+"""A failure → what happens next. Pure: the whole table of faults is here, and nothing is read or written."""
+
+import random
+from dataclasses import dataclass
+
+from notify.models import Outcome
+from notify.smtp.diagnosis.rules import Diagnosis
+from notify.smtp.failure import PREPARE, Failure
+
+# Seconds from one attempt at a message to the next; the last one repeats. Each is spread by ±15 %.
+SCHEDULE = (30, 60, 120, 300, 600, 1200, 1800)
+JITTER = 0.15
+POISON_TRIES = 3
+# The one diagnosis of the relay that may be true for one recipient and not for the next.
+PER_RECIPIENT = "relay-denied"
+# What is said of the sender, which may be one message's own or that of all.
+OF_SENDER = ("sender-not-login", "sender-not-verified", "sender-unauthenticated")
+# The one diagnosis that waits for a person though the reply may say "later": every message is refused alike.
+OF_THIS_MACHINE = "ehlo-name"
+
+# Seconds from one probe of an unusable relay to the next; the last one repeats.
+PROBES = (15, 30, 60, 120, 240, 300)
+PROBE_SLOWLY = 900  # logging in wrongly again and again locks accounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """`delay` in seconds: to this message's next attempt, or to the relay's next probe. 0 where there is none."""
+
+    outcome: Outcome
+    delay: float = 0
+    uncertain: bool = False  # the message may have been taken
+
+
+def decide(
+    failure: Failure,
+    diagnosis: Diagnosis | None = None,
+    *,
+    attempts: int = 0,
+    relay_failures: int = 0,
+    poisonings: int = 0,
+    expired: bool = False,
+    own_sender: bool = False,
+    spread: float | None = None,
+) -> Decision:
+    """What happens after a failed attempt.
+
+    `attempts`: earlier attempts at this message. `relay_failures`: failed tries in a row since the relay became
+    unusable. `poisonings`: earlier attempts that broke while the message was prepared. `expired`: too old to try
+    again. `own_sender`: the message bears a sender of its own, not the configured one, so that a refused sender says
+    nothing of the others. `spread`: from -1 to 1, in place of chance.
+    """
+    outcome = _outcome(failure, diagnosis, own_sender)
+    if outcome.blames_relay:
+        return Decision(outcome=outcome, delay=_probe_delay(failure, diagnosis, relay_failures))
+    if failure.phase == PREPARE:
+        outcome = Outcome.FAIL if poisonings + 1 >= POISON_TRIES else Outcome.RETRY
+    if outcome is Outcome.FAIL or expired:
+        return Decision(outcome=Outcome.FAIL, uncertain=failure.unheard)
+    spread = random.uniform(-1, 1) if spread is None else spread
+    delay = SCHEDULE[min(attempts, len(SCHEDULE) - 1)] * (1 + JITTER * spread)
+    return Decision(outcome=Outcome.RETRY, delay=delay, uncertain=failure.unheard)
+
+
+def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) -> Outcome:
+    refused = failure.code is not None and failure.code >= 500
+    deferred = failure.code is not None and 400 <= failure.code < 500
+    configuration = diagnosis is not None and diagnosis.relay
+    of_sender = diagnosis is not None and diagnosis.id in OF_SENDER
+    if diagnosis and diagnosis.pause and failure.code:
+        return Outcome.DOWN  # a quota: neither this message's fault nor anything a person could hurry
+    if diagnosis and diagnosis.id == OF_THIS_MACHINE:
+        return Outcome.HOLD
+    match failure.phase:
+        case "config":
+            return Outcome.HOLD
+        case "proxy" | "dns" | "connect":
+            return Outcome.DOWN
+        case "greeting" | "ehlo":
+            return Outcome.HOLD if refused else Outcome.DOWN
+        case "tls" | "auth":
+            # Also in a reply that says "later": STARTTLS under TLS will not work later either.
+            return Outcome.DOWN if failure.broken or (deferred and not configuration) else Outcome.HOLD
+        case "sender" | "recipient" | "data" | "end" if refused and of_sender:
+            # Whether said early or late: Microsoft does after the whole message.
+            return Outcome.FAIL if own_sender else Outcome.HOLD
+        case "sender":
+            if not refused:
+                return Outcome.RETRY
+            return Outcome.HOLD if configuration else Outcome.FAIL
+        case "recipient" if refused and diagnosis and diagnosis.relay and diagnosis.id != PER_RECIPIENT:
+            return Outcome.HOLD  # said late (Postfix checks the sender at RCPT), and true for every recipient
+        case "recipient" if failure.code == 530:
+            return Outcome.HOLD  # "authentication required": no recipient will ever do
+        case "recipient" | "data" | "end":
+            return Outcome.FAIL if refused else Outcome.RETRY
+        case _:
+            return Outcome.RETRY
+
+
+def _probe_delay(failure: Failure, diagnosis: Diagnosis | None, relay_failures: int) -> float:
+    if diagnosis and diagnosis.pause:
+        return diagnosis.pause
+    if failure.phase in ("tls", "auth") and not failure.broken:
+        return PROBE_SLOWLY
+    return PROBES[min(relay_failures, len(PROBES) - 1)]

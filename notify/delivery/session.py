@@ -1,0 +1,104 @@
+"""A kept connection to the relay: opened lazily, checked when idle, recycled after 100 messages."""
+
+import contextlib
+import time
+
+from django.core.mail.backends.base import BaseEmailBackend
+
+from notify.delivery import transport
+from notify.delivery.claims import Claimed
+from notify.delivery.stored_message import StoredMessage
+from notify.smtp import failure
+from notify.smtp.dial import own_name
+
+RECYCLE_AFTER = 100  # messages: many relays count, and answer the next with 421
+CHECK_AFTER = 5  # seconds idle: ask with NOOP before relying on it
+CLOSE_AFTER = 30  # seconds idle
+
+
+class Session:
+    """Sends one message at a time through the transport backend. `send` raises what the backend raises."""
+
+    def __init__(self) -> None:
+        self._backend: BaseEmailBackend | None = None
+        self._sent = 0
+        self._used_at = 0.0
+        self._secrets = transport.secrets()
+        if not transport.options().get("local_hostname"):
+            own_name()  # now, as nothing is claimed yet
+
+    def send(self, message: Claimed) -> str:
+        """Hand one message over; returns the relay's reply, "" from a backend that does not keep it."""
+        was_open = self._ensure_open()
+        try:
+            return self._hand_over(message)
+        except Exception as error:
+            self.close()
+            if not (was_open and _went_stale(error)):
+                raise
+        # The relay had closed an idle connection: not this message's failure.
+        self._ensure_open()
+        try:
+            return self._hand_over(message)
+        except Exception:
+            self.close()
+            raise
+
+    def rest(self) -> None:
+        """Called while there is nothing to send."""
+        if self._backend and time.monotonic() - self._used_at > CLOSE_AFTER:
+            self.close()
+
+    def close(self) -> None:
+        """End the connection; errors in doing so are ignored."""
+        backend, self._backend = self._backend, None
+        if backend:
+            with contextlib.suppress(Exception):
+                backend.close()
+
+    def _ensure_open(self) -> bool:
+        """Open a connection if there is none; True if it was open before."""
+        idle = time.monotonic() - self._used_at
+        if self._backend and (self._sent >= RECYCLE_AFTER or (idle > CHECK_AFTER and not self._answers())):
+            self.close()
+        if self._backend:
+            return True
+        self._backend, self._sent = _connected(), 0
+        return False
+
+    def _answers(self) -> bool:
+        check = getattr(self._backend, "check", None)
+        return bool(check()) if check else False
+
+    def _hand_over(self, message: Claimed) -> str:
+        assert self._backend  # noqa: S101  (_ensure_open made it)
+        if self._backend.send_messages([StoredMessage(message)]) == 0:
+            raise RuntimeError(f"{type(self._backend).__module__} accepted nothing and gave no reason")
+        self._sent += 1
+        self._used_at = time.monotonic()
+        return failure.scrub(str(getattr(self._backend, "last_reply", "") or ""), self._secrets)
+
+
+def _connected() -> BaseEmailBackend:
+    """A new connection. An error here that is no relay's refusal is the configuration's, not the message's."""
+    backend = None
+    try:
+        backend = transport.connect()
+        backend.open()
+    except Exception as error:
+        if backend:
+            with contextlib.suppress(Exception):
+                backend.close()
+        if not isinstance(error, OSError) and not hasattr(error, "phase"):
+            error.phase = "config"  # type: ignore[attr-defined]
+        raise
+    return backend
+
+
+def _went_stale(error: Exception) -> bool:
+    """Broken before any recipient was named, so trying on a fresh connection cannot send twice.
+
+    A timeout does not count: it has used up this attempt's time, and a second attempt would outlive the lease.
+    """
+    facts = failure.from_exception(error)
+    return facts.phase == "sender" and (facts.broken or facts.code == 421) and not isinstance(error, TimeoutError)

@@ -1,0 +1,213 @@
+"""Claims due messages, sends each, and records each right after the relay's reply.
+
+No transaction is open during SMTP I/O.
+"""
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
+
+from notify.delivery import breaker, claims, counts, outcome
+from notify.delivery.claims import Claimed
+from notify.delivery.outcome import Result
+from notify.delivery.session import Session
+from notify.models import Outcome
+
+logger = logging.getLogger(__name__)
+
+BATCH = 100  # messages claimed in one statement, of all connections together
+SMALLEST_BATCH = 20
+BATCH_BYTES = 8 * 1024 * 1024  # of all connections together: a batch's bodies are what a worker's memory holds
+NOTE_SUCCESS_EVERY = 1.0  # seconds
+DATABASE_BACKOFF = (0.1, 0.5, 1, 2, 5, 10)  # seconds between attempts to reach a database that does not answer
+LAST_WORD_SECONDS = 30  # how long a stopping worker keeps trying to record an outcome
+
+Progress = Callable[[], None]  # called after each attempt
+
+
+@dataclass
+class Tally:
+    """How many messages were sent, will be retried, and failed for good."""
+
+    sent: int = 0
+    retry: int = 0
+    failed: int = 0
+
+    def add(self, other: "Tally") -> None:
+        self.sent += other.sent
+        self.retry += other.retry
+        self.failed += other.failed
+
+
+class Worker:
+    """One connection to the relay and one to the database. Used by one thread."""
+
+    def __init__(self, stop: threading.Event, progress: Progress | None = None, *, connections: int = 1) -> None:
+        self.tally = Tally()
+        self._batch = max(BATCH // connections, SMALLEST_BATCH)
+        self._batch_bytes = BATCH_BYTES // connections
+        self._noted_at = -NOTE_SUCCESS_EVERY
+        self._stop = stop
+        self._progress = progress
+        self._session = Session()
+        self._attempt_seconds = settings.MAIL_TIMEOUT
+        self._successes = counts.Successes()
+
+    def drain(self, seconds: float = math.inf) -> bool:
+        """Send until nothing is due, the relay is unusable, `stop` is set, or so much time has passed.
+
+        True if time ended it: more may be due. Raises DatabaseError.
+        """
+        until, goes_on = time.monotonic() + seconds, True
+        with _relaxed_durability():
+            while goes_on and not self._stop.is_set():
+                goes_on = self._send_batch()
+                if time.monotonic() >= until:
+                    break
+            self._successes.write()
+        return goes_on and not self._stop.is_set()
+
+    def rest(self) -> None:
+        self._session.rest()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _send_batch(self) -> bool:
+        """Claim a batch and send it; False if nothing is due or the relay is unusable. What is not sent is released."""
+        permit = breaker.admit()
+        if permit is None:
+            return False
+        batch = deque(claims.claim(1 if permit.probe else self._batch, size=self._batch_bytes))
+        if not batch:
+            return False
+        usable = True
+        try:
+            while batch and usable and not self._stop.is_set():
+                if time.monotonic() + self._attempt_seconds > batch[0].held_until:
+                    break  # the next attempt might outlive the lease: release, and claim again
+                usable = self._send_one(batch.popleft(), permit)
+                if self._progress:
+                    self._progress()
+        except (DatabaseError, InterfaceError):
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                claims.release(batch)
+            raise
+        claims.release(batch)
+        return usable
+
+    def _send_one(self, message: Claimed, permit: breaker.Permit) -> bool:
+        """Send one message and record the outcome; False if the relay as a whole failed."""
+        started = time.monotonic()
+        try:
+            reply = self._session.send(message)
+        except Exception as error:  # noqa: BLE001  (a poison message may raise anything, and must not stop the queue)
+            result = outcome.failure(message, error, time.monotonic() - started, permit)
+        else:
+            result = outcome.success(message, reply, time.monotonic() - started)
+        self._record(result, permit)
+        if result.failure is None:
+            self.tally.sent += 1
+            self._successes.note(result.seconds)
+        else:
+            said = (message.id, result.decision.outcome.value, result.failure.phase, result.reply)
+            logger.info("message %s: %s in phase %s: %s", *said)
+            self.tally.failed += result.decision.outcome is Outcome.FAIL
+            self.tally.retry += result.decision.outcome is not Outcome.FAIL
+        if result.relay_answered:
+            self._report_answer(result, permit)
+        return not result.blames_relay
+
+    def _report_answer(self, result: Result, permit: breaker.Permit) -> None:
+        """A probe that was answered reopens the relay; any other success is noted once a second."""
+        if result.failure is not None:
+            breaker.report_answer(permit)
+        elif permit.probe or time.monotonic() - self._noted_at >= NOTE_SUCCESS_EVERY:
+            self._noted_at = time.monotonic()
+            try:
+                breaker.report_success(permit)
+            except (DatabaseError, InterfaceError):
+                if permit.probe:
+                    raise
+
+    def _record(self, result: Result, permit: breaker.Permit) -> None:
+        """Record an outcome before anything else is sent, however long the database is away."""
+        deadline, tries = None, 0
+        message = result.message
+        while True:
+            try:
+                if not result.record(permit):
+                    logger.warning("the claim of message %s was lost before its outcome was recorded", message.id)
+                return
+            except (OperationalError, InterfaceError, InternalError) as error:  # the last: it may be read-only
+                if self._stop.is_set():
+                    deadline = deadline or time.monotonic() + LAST_WORD_SECONDS
+                    if time.monotonic() > deadline:
+                        logger.critical("the outcome of message %s could not be recorded: %s", message.id, error)
+                        raise
+                logger.error("an outcome cannot be recorded, sending is suspended: %s", error)
+                connection.close()
+                time.sleep(DATABASE_BACKOFF[min(tries, len(DATABASE_BACKOFF) - 1)])
+                tries += 1
+
+
+@contextlib.contextmanager
+def _relaxed_durability() -> Iterator[None]:
+    """Let outcomes on SQLite be recorded before they are on the disk; on PostgreSQL the statements say so themselves.
+
+    A "sent" that a power cut takes back is a duplicate with the same Message-ID, never a loss.
+    """
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        yield
+        return
+    _set_synchronous("NORMAL")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            _set_synchronous("FULL")
+
+
+def _set_synchronous(level: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA synchronous={level}")
+
+
+def deliver_due(
+    *, connections: int = 1, stop: threading.Event | None = None, progress: Progress | None = None
+) -> Tally:
+    """Deliver what is due over so many connections, then end. Raises DatabaseError where the database fails."""
+    stop = stop or threading.Event()
+    breaker.notice_configuration()
+    claims.unstrand()
+    workers = [Worker(stop, progress, connections=connections) for _ in range(connections)]
+    errors: list[DatabaseError] = []
+
+    def run(worker: Worker) -> None:
+        try:
+            worker.drain()
+        except DatabaseError as error:
+            errors.append(error)
+        finally:
+            worker.close()
+            connection.close()  # this thread's own
+
+    threads = [threading.Thread(target=run, args=[worker], name="deliver") for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    total = Tally()
+    for worker in workers:
+        total.add(worker.tally)
+    return total

@@ -1,0 +1,223 @@
+"""What an operator sees of the outbox and does to it: for the command and the admin alike."""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+from django.apps import apps
+from django.core.mail import EmailMultiAlternatives
+from django.db import transaction
+from django.db.models import Count, Exists, Min, OuterRef, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.functional import lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from notify import dispatch
+from notify.delivery import breaker, counts, transport
+from notify.events import digest
+from notify.models import GIVE_UP_AFTER, Body, Event, Message, MessageQuerySet, Relay
+from notify.rendering.message import build, new_message_id
+from notify.smtp.failure import printable
+
+State = Message.State
+POLL_SECONDS = 0.2
+PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks nobody
+CHANGED_AT_ONCE = 5000  # likewise
+UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
+
+_way = lazy(transport.describe, str)  # in the language of the mail, not of whoever asks for it
+
+
+def status() -> dict[str, Any]:
+    """The outbox at a glance: plain values, ready for JSON; times are ISO 8601 in TIME_ZONE, ages in seconds."""
+    counts = dict(Message.objects.order_by().values_list("state").annotate(Count("pk")))
+    waiting = Event.objects.waiting().aggregate(count=Count("pk"), oldest=Min("created_at"))
+    return {
+        "messages": {state: counts.get(state, 0) for state in State.values},
+        "waiting": counts.get(State.QUEUED, 0) + counts.get(State.SENDING, 0),
+        "events": {
+            "waiting": waiting["count"],
+            "oldest_seconds": _age(waiting["oldest"]),
+            "next_digests": {topic: _iso(due) for topic, due in digest.next_digests().items()},
+        },
+        **health(),
+    }
+
+
+def health() -> dict[str, Any]:
+    """The part of `status` that costs nothing, however long the history is."""
+    relay = Relay.current()
+    return {
+        "oldest_due_seconds": _age(Message.objects.due().aggregate(oldest=Min("due_at"))["oldest"]),
+        "relay": {
+            "state": relay.state,
+            "reason": relay.reason,
+            "diagnosis": relay.diagnosis,
+            "since": _iso(relay.since),
+            "next_probe": _iso(relay.next_probe),
+            "last_success": _iso(relay.last_success),
+        },
+    }
+
+
+def status_lines(facts: dict[str, Any]) -> list[str]:
+    """The same for people; printable, whatever was said or typed."""
+    relay, events, states = facts["relay"], facts["events"], dict(State.choices)
+    lines = [_("messages") + "  " + ", ".join(f"{states[state]} {n}" for state, n in facts["messages"].items())]
+    if facts["oldest_due_seconds"] is not None:
+        lines.append(_("oldest due  %.0f s ago") % facts["oldest_due_seconds"])
+    if relay["state"] == Relay.State.OPEN:
+        lines.append(_("relay  open"))
+    else:
+        values = {**relay, "state": dict(Relay.State.choices)[relay["state"]], "waiting": facts["waiting"]}
+        lines.append(_("relay  %(state)s since %(since)s, %(waiting)d waiting: %(reason)s") % values)
+    if relay["next_probe"]:
+        lines.append(_("next probe  %s") % relay["next_probe"])
+    lines.append(_("last success  %s") % (relay["last_success"] or _("never")))
+    if events["waiting"]:
+        lines.append(_("events waiting for a digest  %d") % events["waiting"])
+        for topic, due in events["next_digests"].items():
+            lines.append(_("next digest  %(due)s (%(topic)s)") % {"due": due, "topic": topic})
+    return [printable(line) for line in lines]
+
+
+def retry(messages: MessageQuerySet) -> int:
+    """Send failed, cancelled or waiting messages now; returns how many. Each keeps its Message-ID and Date."""
+    with transaction.atomic():
+        count = messages.retriable().update(
+            state=State.QUEUED, due_at=Now(), expires_at=Now() + GIVE_UP_AFTER, attempts=0, claim=""
+        )
+        transaction.on_commit(dispatch.wake, robust=True)
+    return count
+
+
+def cancel(messages: MessageQuerySet) -> int:
+    """Never send what waits; returns how many. A message in a worker's hands is not to be stopped any more."""
+    return messages.cancellable().update(state=State.CANCELLED, claim="")
+
+
+def resend(messages: MessageQuerySet) -> int:
+    """Send messages again: each as a new one, with a Message-ID and a Date of its own. Returns how many."""
+    with transaction.atomic():
+        copies = [_copy(message) for message in messages.finished().select_related("body")]
+        Message.objects.bulk_create(copies)
+        transaction.on_commit(dispatch.wake, robust=True)
+    return len(copies)
+
+
+def in_batches(change: Callable[[MessageQuerySet], int], messages: MessageQuerySet) -> int:
+    """`retry` or `cancel` any number of messages, a transaction for some thousands of them. Returns how many."""
+    keys = sorted(messages.order_by().values_list("pk", flat=True))
+    starts = range(0, len(keys), CHANGED_AT_ONCE)
+    ranges = [(keys[start], keys[min(start + CHANGED_AT_ONCE, len(keys)) - 1]) for start in starts]
+    return sum(change(messages.filter(pk__range=ends)) for ends in ranges)
+
+
+def resume() -> None:
+    """Send again, at once: out of a pause, or because what held the relay is mended."""
+    with transaction.atomic():
+        breaker.resume()
+        transaction.on_commit(dispatch.wake, robust=True)
+
+
+def probe() -> bool:
+    """Try an unusable relay now, not at its next time; False where it is open or paused.
+
+    The probe is the longest due message. When nothing is due, the next mail that is stored will be it.
+    """
+    with transaction.atomic():
+        due = breaker.probe_now()
+        transaction.on_commit(dispatch.wake, robust=True)
+    return due
+
+
+def build_test(recipients: Sequence[str], *, headers: Mapping[str, str] | None = None) -> EmailMultiAlternatives:
+    """A mail that says by which way it came, unsent."""
+    return build(recipients, gettext_lazy("Test"), "mail/test", {"relay": _way()}, headers=headers)
+
+
+def send_test(recipients: Sequence[str]) -> str:
+    """Put a test mail into the outbox and return its Message-ID. An unusable relay is tried with it now."""
+    message_id = new_message_id()
+    with transaction.atomic():
+        build_test(recipients, headers={"Message-ID": message_id}).send()
+        breaker.probe_now()
+    return message_id
+
+
+def wait_until(happened: Callable[[], bool], seconds: float) -> bool:
+    """Look again and again whether something happened, for so long at most; whether it did."""
+    deadline = time.monotonic() + seconds
+    while not (found := happened()) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> dict[str, int]:
+    """Remove what was finished more than so many days ago; visitors only when told to. Returns counts by kind."""
+    now = now or timezone.now()
+    before = now - timedelta(days=days)
+    finished = Message.objects.finished()
+    removed = {
+        "messages": _delete_messages(finished.filter(Q(sent_at__lt=before) | Q(sent_at=None, due_at__lt=before))),
+        "events": _delete(Event.objects.filter(notified_at__lt=before)),
+    }
+    counts.fold(min(before, now - UNFOLDED))
+    if visitors:
+        # By name: only the site that has the page has visitors.
+        removed["visitors"] = _delete(apps.get_model("visitors", "Visitor").objects.filter(created_at__lt=before))
+    return removed
+
+
+def _delete_messages(rows: MessageQuerySet) -> int:
+    """Delete messages, and the bodies that no other message shares."""
+    total = 0
+    while found := list(rows.order_by("pk").values_list("pk", "body_id")[:PURGED_AT_ONCE]):
+        with transaction.atomic():
+            rows.filter(pk__in=[key for key, _ in found]).delete()
+            shared = Message.objects.filter(body=OuterRef("pk"))
+            Body.objects.filter(~Exists(shared), pk__in={body for _, body in found}).delete()
+        total += len(found)
+    return total
+
+
+def _delete(rows: Any) -> int:
+    total = 0
+    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:PURGED_AT_ONCE]):
+        # Still under its condition: an operator may have retried a message since.
+        rows.filter(pk__in=keys).delete()
+        total += len(keys)
+    return total
+
+
+def _copy(message: Message) -> Message:
+    now = timezone.now()
+    message_id = new_message_id(message.sender)
+    # Byte by byte: parsed and written anew, long and encoded headers would come out as others.
+    head, gap, body = bytes(message.body.mime).partition(b"\r\n\r\n")
+    fields = [field for field in re.split(rb"\r\n(?![ \t])", head) if not re.match(rb"(?i)(message-id|date):", field)]
+    fields += [f"Message-ID: {message_id}".encode(), f"Date: {format_datetime(timezone.localtime(now))}".encode()]
+    return Message(
+        message_id=message_id,
+        sender=message.sender,
+        recipient=message.recipient,
+        subject=message.subject,
+        body=Body.objects.create(mime=b"\r\n".join(fields) + gap + body),
+        sensitive=message.sensitive,
+        created_at=now,
+        due_at=now,
+        expires_at=now + GIVE_UP_AFTER,
+    )
+
+
+def _age(moment: datetime | None) -> float | None:
+    return None if moment is None else round(max((timezone.now() - moment).total_seconds(), 0), 1)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return timezone.localtime(moment).isoformat(timespec="seconds") if moment else None

@@ -1,0 +1,183 @@
+"""System checks: what is configured wrongly, said before a mail is lost to it. E stops, W warns."""
+
+import ipaddress
+import os
+import shlex
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connection
+from django.utils.translation import gettext as _
+
+from notify.delivery import claims
+from notify.smtp.providers import presets
+
+SHOWN = 5  # paths that a warning names
+
+
+@register("notify")
+def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    options = settings.NOTIFY_TRANSPORT["OPTIONS"]
+    found: list[CheckMessage] = []
+    if options.get("use_tls") and options.get("use_ssl"):
+        found.append(
+            Error(
+                _("MAIL_USE_TLS and MAIL_USE_SSL are both on."),
+                hint=_("Choose one: MAIL_USE_TLS (STARTTLS, port 587) or MAIL_USE_SSL (TLS at once, port 465)."),
+                id="notify.E001",
+            )
+        )
+    if bool(options.get("username")) != bool(options.get("password")):
+        has, lacks = "MAIL_USERNAME", "MAIL_PASSWORD"
+        if not options.get("username"):
+            has, lacks = lacks, has
+        found.append(
+            Error(
+                _("%(has)s is set and %(lacks)s is not, so nobody would log in.") % {"has": has, "lacks": lacks},
+                hint=_("Set %s too, or unset both for a relay that asks for no login.") % lacks,
+                id="notify.E002",
+            )
+        )
+    if not settings.FLASKY_ADMIN:
+        found.append(
+            Warning(
+                _("FLASKY_ADMIN is not set: nobody is told of new visitors."),
+                hint=_("Set FLASKY_ADMIN=you@example.com (several: separated by commas)."),
+                id="notify.W003",
+            )
+        )
+    return found + _check_sender(options)
+
+
+@register("notify", Tags.security)
+def check_password_in_clear(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    options = settings.NOTIFY_TRANSPORT["OPTIONS"]
+    host = str(options.get("host") or "")
+    encrypted = options.get("use_tls") or options.get("use_ssl")
+    if not options.get("password") or encrypted or (_is_this_machine(host) and not options.get("proxy")):
+        return []
+    return [
+        Warning(
+            _("MAIL_PASSWORD goes to %s in clear: everybody on the way can read it.") % host,
+            hint=_("Set MAIL_USE_TLS=true (STARTTLS, port 587) or MAIL_USE_SSL=true (TLS at once, port 465)."),
+            id="notify.W010",
+        )
+    ]
+
+
+def _is_this_machine(host: str) -> bool:
+    if host in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_sender(options: dict[str, Any]) -> list[CheckMessage]:
+    provider = presets.find(host=options.get("host") or "")
+    if not provider or not provider.sender_is_login:
+        return []
+    sender, login = parseaddr(settings.FLASKY_MAIL_SENDER)[1], options.get("username") or ""
+    if not login or sender.lower() == login.lower():
+        return []
+    return [
+        Error(
+            _("FLASKY_MAIL_SENDER is %(sender)s, but %(host)s takes mail only from the account that logs in.")
+            % {"sender": sender, "host": provider.host},
+            hint=_("Unset FLASKY_MAIL_SENDER, or set it to an address such as Flasky Admin <%s>.") % login,
+            id="notify.E004",
+        )
+    ]
+
+
+@register("notify")
+def check_lease(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    timeout = settings.NOTIFY_TRANSPORT["OPTIONS"].get("timeout") or settings.MAIL_TIMEOUT
+    if claims.lease_seconds() > timeout:
+        return []
+    return [
+        Error(
+            _("NOTIFY_LEASE is %(lease)s s, but one attempt may take %(timeout)s s (MAIL_TIMEOUT).")
+            % {"lease": claims.lease_seconds(), "timeout": timeout},
+            hint=_("Make NOTIFY_LEASE longer than MAIL_TIMEOUT, or two workers may send the same mail."),
+            id="notify.E005",
+        )
+    ]
+
+
+@register("notify", Tags.security)
+def check_secrecy(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if not settings.DEBUG and (settings.SECRET_KEY.startswith("django-insecure-") or len(settings.SECRET_KEY) < 32):
+        found.append(
+            Error(
+                _("SECRET_KEY is insecure and DEBUG is off: whoever guesses it can forge sessions."),
+                hint=_("Put a fresh one into the environment: %s")
+                % "python -c 'import secrets; print(secrets.token_urlsafe(50))'",
+                id="notify.E006",
+            )
+        )
+    if exposed := [path for path in _private() if _others_can_read(path)]:
+        shown = [
+            str(path.relative_to(settings.BASE_DIR) if path.is_relative_to(settings.BASE_DIR) else path)
+            for path in exposed
+        ]
+        found.append(
+            Warning(
+                _("%s can be read by other users of this machine.") % ", ".join(shown[:SHOWN]),
+                hint=_("Run: %s") % f"chmod go= {shlex.join(shown)}",
+                id="notify.W007",
+            )
+        )
+    return found
+
+
+def _private() -> Iterator[Path]:
+    """What holds secrets, names and mails: .env, the database, and what is written at run time."""
+    yield settings.BASE_DIR / ".env"
+    database = settings.DATABASES["default"]
+    if str(database.get("ENGINE")).endswith("sqlite3"):
+        yield from (Path(f"{database.get('NAME')}{suffix}") for suffix in ("", "-wal", "-shm", "-journal"))
+    folder = getattr(settings, "VAR_DIR", None)
+    if folder and folder.is_dir():
+        yield folder
+        # Static files are everybody's.
+        yield from (path for path in sorted(folder.rglob("*")) if path.relative_to(folder).parts[0] != "static")
+
+
+def _others_can_read(path: Path) -> bool:
+    if os.name != "posix":
+        return False
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISLNK(mode) and bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+@register("notify", Tags.database)
+def check_database(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    if connection.vendor == "sqlite" and sqlite3.sqlite_version_info < (3, 35):
+        return [
+            Error(
+                _("SQLite %s cannot claim messages: UPDATE … RETURNING came with 3.35.") % sqlite3.sqlite_version,
+                hint=_("Use a Python built with a newer SQLite, or PostgreSQL (DATABASE_URL)."),
+                id="notify.E008",
+            )
+        ]
+    if connection.vendor not in ("sqlite", "postgresql"):
+        return [
+            Error(
+                _("The database is %s: claiming messages is written for SQLite and PostgreSQL.") % connection.vendor,
+                hint=_("Set DATABASE_URL to one of those."),
+                id="notify.E009",
+            )
+        ]
+    return []

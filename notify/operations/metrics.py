@@ -1,0 +1,144 @@
+"""Numbers for Prometheus at /metrics, read from the database at each scrape: any process answers for all of them.
+
+What counts up (`_total`, `_count`, `_sum`) is the table of hourly counts, which delivery adds to and which nothing
+takes from: neither a purge nor the retry of a failed message makes a counter go down. A worker that is killed takes up
+to a second of its `sent` with it. What waits, or has failed and was not seen to, is counted in the messages.
+Labels `cause` are ids of diagnoses, "unknown" for a reply that is none of them.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from notify.delivery import counts
+from notify.models import Event, Message, Outcome, Relay
+
+VIEW = "notify.view_relay"
+State = Message.State
+
+
+class Outbox(Collector):
+    """Keeps nothing between scrapes."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _queue()
+        yield from _attempts()
+        yield from _relay(Relay.current())
+
+
+REGISTRY = CollectorRegistry()
+REGISTRY.register(Outbox())
+
+
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For who has the token (`Authorization: Bearer …`), or is staff and may see the relay; else 401 or 403."""
+    refused = _refusal(request)
+    if refused:
+        return refused
+    try:
+        text = generate_latest(REGISTRY)
+    except DatabaseError as error:
+        reason = f"The database does not answer: {type(error).__name__}\n"
+        return HttpResponse(reason, status=503, content_type="text/plain; charset=utf-8")
+    return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def has_token(request: HttpRequest) -> bool:
+    """Whether the request bears NOTIFY_METRICS_TOKEN."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    expected = settings.NOTIFY_METRICS_TOKEN
+    return scheme.lower() == "bearer" and bool(expected) and constant_time_compare(token.strip(), expected)
+
+
+def may_see_relay(request: HttpRequest) -> bool:
+    """Whether it bears the token, or comes from staff who may see the relay. Raises DatabaseError."""
+    if has_token(request):
+        return True
+    # A session counts only where no token was tried: a wrong one is to be noticed.
+    user = None if "Authorization" in request.headers else request.user
+    return bool(user and user.is_active and user.is_staff and user.has_perm(VIEW))
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    if may_see_relay(request):
+        return None
+    if "Authorization" not in request.headers and request.user.is_authenticated:
+        return HttpResponse(status=403)
+    return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
+
+
+def _queue() -> Iterator[Metric]:
+    now = timezone.now()
+    depth = GaugeMetricFamily("notify_messages", "Messages that are not done with, by state.", labels=["state"])
+    unfinished = dict(Message.objects.unfinished().order_by().values_list("state").annotate(Count("pk")))
+    for state in (State.QUEUED, State.SENDING):
+        depth.add_metric([state], unfinished.get(state, 0))
+    depth.add_metric([State.FAILED], Message.objects.filter(state=State.FAILED).count())
+    yield depth
+    oldest = Message.objects.due().order_by("due_at").values_list("due_at", flat=True).first()
+    yield GaugeMetricFamily(
+        "notify_oldest_due_seconds",
+        "How long the message that is due longest has been due; 0 when none is.",
+        value=max((now - oldest).total_seconds(), 0) if oldest else 0,
+    )
+    yield GaugeMetricFamily(
+        "notify_events_waiting", "Events that wait for a digest.", value=Event.objects.waiting().count()
+    )
+
+
+def _attempts() -> Iterator[Metric]:
+    rows = counts.totals()
+    sent = sum(attempts for outcome, _, attempts, _ in rows if outcome == Outcome.SENT)
+    yield CounterMetricFamily("notify_sent", "Messages the relay took.", value=sent)
+    yield _by_cause("notify_retried", "Attempts whose message is tried again, by cause.", rows, Outcome.RETRY)
+    yield _by_cause("notify_failed", "Attempts whose message failed for good, by cause.", rows, Outcome.FAIL)
+    unusable = "Attempts that found the relay as a whole unusable, by cause."
+    yield _by_cause("notify_relay_failures", unusable, rows, Outcome.DOWN, Outcome.HOLD)
+    seconds = SummaryMetricFamily("notify_attempt_seconds", "Length of attempts, by outcome.", labels=["outcome"])
+    for outcome in Outcome.values:
+        own = [row for row in rows if row[0] == outcome]
+        seconds.add_metric([outcome], count_value=sum(row[2] for row in own), sum_value=sum(row[3] for row in own))
+    yield seconds
+
+
+def _by_cause(name: str, meaning: str, rows: list[counts.Total], *outcomes: str) -> Metric:
+    causes: Counter[str] = Counter()
+    for outcome, diagnosis, attempts, _ in rows:
+        if outcome in outcomes:
+            causes[diagnosis or "unknown"] += attempts
+    family = CounterMetricFamily(name, meaning, labels=["cause"])
+    for cause, attempts in sorted(causes.items()):
+        family.add_metric([cause], attempts)
+    return family
+
+
+def _relay(relay: Relay) -> Iterator[Metric]:
+    state = GaugeMetricFamily("notify_relay_state", "1 for the state that the relay is in.", labels=["state"])
+    for each in Relay.State.values:
+        state.add_metric([each], relay.state == each)
+    yield state
+    cause = GaugeMetricFamily("notify_relay_trouble", "1 while the relay is down or held, by cause.", labels=["cause"])
+    if relay.state in (Relay.State.DOWN, Relay.State.HELD):
+        cause.add_metric([relay.diagnosis or "unknown"], 1)
+    yield cause
+    yield _moment("notify_relay_since_timestamp_seconds", "When the relay entered its state.", relay.since)
+    yield _moment("notify_last_success_timestamp_seconds", "When the relay last took a message.", relay.last_success)
+
+
+def _moment(name: str, meaning: str, moment: datetime | None) -> Metric:
+    return GaugeMetricFamily(name, meaning, value=moment.timestamp() if moment else None)

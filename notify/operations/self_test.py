@@ -1,0 +1,210 @@
+"""A test mail, stage by stage: what was fine, where it stopped, in whose words, and what to do."""
+
+import contextlib
+import smtplib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from email.utils import parseaddr
+from typing import Any
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from notify.delivery import transport
+from notify.models import Message, Relay
+from notify.operations import actions, checks
+from notify.operations.report import FAIL, PASS, SKIP, WARN, Problem, Report, Stage
+from notify.rendering.message import new_message_id
+from notify.smtp import failure
+from notify.smtp.backend import EmailBackend
+from notify.smtp.diagnosis import modes, rules
+from notify.smtp.failure import Failure
+
+POLL_SECONDS = 0.2
+# What a mail server answers is called "data" by those who read the lines: it is the mail itself that was taken.
+_SHOWN_AS = {"end": "data"}
+PATIENCE_SECONDS = 2  # in which a relay that a person has mended is noticed and tried
+_WAITING_FOR_A_PERSON = (Relay.State.HELD, Relay.State.PAUSED)
+_OF_THE_MESSAGE = ("sender", "recipient", "data", "end")
+
+
+class Trial:
+    """One run. `tell` hears of each stage when it ends."""
+
+    def __init__(self, recipients: Sequence[str], tell: Callable[[Stage], None]) -> None:
+        self.report = Report()
+        self._recipients = list(recipients)
+        self._tell = tell
+        self._secrets = transport.secrets()
+        self._options = transport.options()
+        self._last = time.monotonic()
+
+    def direct(self, *, check_only: bool) -> Report:
+        """Through the transport from this process; with `check_only` up to the recipients, and nothing is sent."""
+        if not self._configured():
+            return self.report
+        backend = transport.connect()
+        if not isinstance(backend, EmailBackend):
+            return self._through_foreign(backend, check_only)
+        backend.observer = self._passed
+        if not self._options.get("proxy"):
+            self._say(SKIP, "proxy", _("none configured"))
+        try:
+            self._last = time.monotonic()
+            backend.open()
+            self._say_unused(backend)
+            if not check_only:
+                backend.send_messages([self._build()])
+            elif refused := backend.verify(settings.FLASKY_MAIL_SENDER, self._recipients):
+                raise smtplib.SMTPRecipientsRefused(refused)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is what the operator asked to be told)
+            self._failed(error)
+        finally:
+            with contextlib.suppress(OSError):
+                backend.close()
+        if check_only and not self.report.exit_code:
+            self._say(SKIP, "data", _("--check: nothing is sent"))
+        return self.report
+
+    def via_outbox(self, seconds: float) -> Report:
+        """The whole way: stored like any mail, delivered by whoever delivers here, waited for."""
+        if not self._configured():
+            return self.report
+        started = time.monotonic()
+        message_id = new_message_id()
+        self._build({"Message-ID": message_id}).send()
+        rows = Message.objects.filter(message_id=message_id).order_by("id")
+        self._say(PASS, "stored", _("%d message(s) in the outbox") % rows.count(), started)
+        while rows.untried().exists() and time.monotonic() - started < seconds:
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - started > PATIENCE_SECONDS and Relay.current().state in _WAITING_FOR_A_PERSON:
+                break
+        for message in rows:
+            self._settled(message, started)
+        return self.report
+
+    def _configured(self) -> bool:
+        """Mistakes that need no network; False where going on is pointless."""
+        errors = [problem for problem in checks.check_mail_settings(None) if problem.is_serious()]
+        for problem in errors:
+            self._say(FAIL, "config", problem.msg)
+            self.report.problems.append(Problem(stage="config", fix=problem.hint or "", diagnosis=problem.id or ""))
+        if errors:
+            self.report.exit_code = 2
+            return False
+        self._say(PASS, "config", transport.describe())
+        for warning in self._warnings():
+            self._say(WARN, "config", warning)
+        return True
+
+    def _warnings(self) -> Iterable[str]:
+        host, port = self._options.get("host"), self._options.get("port")
+        sender = parseaddr(settings.FLASKY_MAIL_SENDER)[1]
+        if host is None:
+            yield _("%s is no mail server: nothing leaves this machine") % settings.NOTIFY_TRANSPORT["BACKEND"]
+        elif sender.endswith("@example.com") and host not in ("localhost", "127.0.0.1", "::1"):
+            yield _("the sender is %s, which no provider takes: set FLASKY_MAIL_SENDER") % sender
+        yield from (problem.msg for problem in checks.check_password_in_clear(None))
+        if self._options.get("use_tls") and port == 465:
+            yield _("MAIL_USE_TLS on port 465: that port speaks TLS from the first byte (MAIL_USE_SSL)")
+        if self._options.get("use_ssl") and port in (25, 587):
+            yield _("MAIL_USE_SSL on port %d: that port begins in clear (MAIL_USE_TLS)") % port
+
+    def _build(self, headers: dict[str, str] | None = None) -> Any:
+        return actions.build_test(self._recipients, headers=headers)
+
+    def _through_foreign(self, backend: Any, check_only: bool) -> Report:
+        if check_only:
+            self._say(SKIP, "data", _("--check: nothing is sent, and this backend has no other stage"))
+            return self.report
+        started = time.monotonic()
+        try:
+            taken = backend.send_messages([self._build()])
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
+        else:
+            if taken == 0:
+                self._explain(Failure(phase="data", text=_("the backend took nothing and gave no reason")))
+            else:
+                self._say(PASS, "data", _("taken by %s") % settings.NOTIFY_TRANSPORT["BACKEND"], started)
+        return self.report
+
+    def _say_unused(self, backend: EmailBackend) -> None:
+        if not (backend.use_tls or backend.use_ssl):
+            self._say(SKIP, "tls", _("MAIL_USE_TLS and MAIL_USE_SSL are off"))
+        if not backend.username:
+            self._say(SKIP, "auth", _("no MAIL_USERNAME"))
+
+    def _passed(self, phase: str, detail: str, ms: float) -> None:
+        name = _SHOWN_AS.get(phase, phase)
+        self._last = time.monotonic()
+        if name == "ehlo" and any(stage.name == "ehlo" for stage in self.report.stages):
+            return  # said again after STARTTLS
+        self._add(Stage(PASS, name, failure.scrub(detail, self._secrets), ms))
+        if name == "proxy":
+            self._say(SKIP, "dns", _("the proxy resolves the name"))
+
+    def _failed(self, error: Exception) -> None:
+        """One problem, or one for each recipient that was refused."""
+        if not isinstance(error, smtplib.SMTPRecipientsRefused) or not error.recipients:
+            self._explain(failure.from_exception(error, secrets=self._secrets))
+            return
+        for recipient, answer in error.recipients.items():
+            alone = smtplib.SMTPRecipientsRefused({recipient: answer})
+            vars(alone).update({**vars(error), "recipients": alone.recipients})
+            self._explain(failure.from_exception(alone, secrets=self._secrets), recipient)
+
+    def _explain(self, facts: Failure, recipient: str = "") -> None:
+        stage = _SHOWN_AS.get(facts.phase, facts.phase)
+        words = f"{recipient}: {facts.words}" if recipient else facts.words
+        self._say(FAIL, stage, words, self._last)
+        self.report.exit_code = 2 if facts.phase == "config" else 1
+        known = rules.diagnose(facts, provider=transport.provider())
+        if known and (better := modes.advice(facts, known, self._options)):
+            known = replace(known, fix=better)
+        self._note(stage, words if facts.code and not facts.local else "", known, fix="")
+        if facts.code and facts.code < 500 and facts.phase in _OF_THE_MESSAGE:
+            self._say(SKIP, "retry", _("a mail in the outbox is tried again; this test mail is not"))
+
+    def _settled(self, message: Message, started: float) -> None:
+        """What became of a stored message."""
+        if message.state == Message.State.SENT:
+            self._say(PASS, "data", f"{message.recipient}: {message.reply or message.get_state_display()}", started)
+            return
+        relay = Relay.current()
+        said, known = message.reply, rules.known(message.diagnosis)
+        words, fix = said, _("See: manage.py outbox status")
+        if message.state in (Message.State.QUEUED, Message.State.SENDING):
+            if relay.state != Relay.State.OPEN:
+                words = _("the relay is %(state)s: %(reason)s") % {
+                    "state": relay.get_state_display(),
+                    "reason": relay.reason,
+                }
+                said, known = "", rules.known(relay.diagnosis)
+                if relay.state == Relay.State.PAUSED:
+                    fix = _("When it may go on: manage.py outbox resume")
+            elif not said and Message.objects.filter(sent_at__gte=message.created_at).exists():
+                words = _("it waits its turn (%d are due)") % Message.objects.due().count()
+            elif not said:
+                words = _("nobody delivers: no worker is running. The mail stays in the outbox.")
+                fix = _("Start the site with NOTIFY_DISPATCH=thread, or run: manage.py deliver --watch")
+        self._say(FAIL, "data", f"{message.recipient}: {words}", started)
+        self._note("data", said, known, fix)
+
+    def _note(self, stage: str, words: str, known: rules.Diagnosis | None, fix: str) -> None:
+        """Keep why a stage failed; `fix` is for where the cause is not known."""
+        if known:
+            problem = Problem(stage=stage, words=words, cause=str(known.cause), fix=str(known.fix), diagnosis=known.id)
+        else:
+            problem = Problem(stage=stage, words=words, fix=fix)
+        self.report.problems.append(problem)
+        self.report.exit_code = self.report.exit_code or 1
+
+    def _say(self, status: str, name: str, detail: str, started: float | None = None) -> None:
+        ms = None if started is None else (time.monotonic() - started) * 1000
+        self._add(Stage(status, name, detail, ms))
+
+    def _add(self, stage: Stage) -> None:
+        self.report.stages.append(stage)
+        self._tell(stage)

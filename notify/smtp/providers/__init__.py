@@ -1,0 +1,1 @@
+"""Presets of mail providers: `presets` reads `providers.toml`."""

@@ -1,0 +1,53 @@
+"""Visitors: to search and to add, and by which mail each was told of."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from notify.admin import events, links
+from notify.admin.links import Field
+from notify.admin.lookups import RestrictedLookups
+from notify.models import Event
+from notify.visitors.models import Visitor
+from notify.visitors.signals import TOPIC
+
+
+@admin.register(Visitor)
+class VisitorAdmin(RestrictedLookups):
+    list_display = ["name", "created_at"]
+    lookups = {
+        "created_at__year": r"(19|20|21)[0-9]{2}",
+        "created_at__month": r"[1-9]|1[0-2]",
+        "created_at__day": r"[1-9]|[12][0-9]|3[01]",
+    }
+    search_fields = ["name"]
+    date_hierarchy = "created_at"
+
+    def get_fields(self, request: HttpRequest, obj: Visitor | None = None) -> list[Any]:
+        told = [Field(request, _("event"), event), Field(request, _("told by"), told_by)]
+        return ["name", "created_at", *told] if obj else ["name"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Visitor | None = None) -> list[Any]:
+        return self.get_fields(request, obj)[1:]
+
+
+def event_of(visitor: Visitor) -> Event | None:
+    """The event that a visitor is, while it is kept."""
+    return Event.objects.filter(topic=TOPIC, key=str(visitor.pk)).first()
+
+
+def event(request: HttpRequest, visitor: Visitor) -> str:
+    found = event_of(visitor)
+    return links.to_row(request, found) if found else gettext("none is kept")
+
+
+def told_by(request: HttpRequest, visitor: Visitor) -> str:
+    found = event_of(visitor)
+    if found is None:
+        return ""
+    if not found.notified_at:
+        return gettext("waiting for a digest")
+    return events.mails_of(request, found) or gettext("nobody to tell")

@@ -1,0 +1,14 @@
+"""Preview of the mail about a new visitor."""
+
+from typing import Any
+
+from notify.models import Event
+from notify.previews import NOON, preview
+from notify.visitors import signals
+from notify.visitors.models import Visitor
+
+
+@preview("mail/new_visitor", subject=signals.SUBJECT)
+def new_visitor() -> dict[str, Any]:
+    visitor = Visitor(pk=1, name="Zoë O’Brien", created_at=NOON)
+    return {"visitor": visitor, "event": Event(url=signals.url_of(visitor), created_at=NOON), "now": NOON}

@@ -1,0 +1,92 @@
+"""How many names, and how many failed logins, a client may post in a minute (NOTIFY_RATE_LIMIT).
+
+Counted in the database for all processes, each kind on its own.
+
+A row per client and ten seconds; nobody waits for another client's row. No 60 seconds ever hold more than the limit; a
+place that was taken is free again after 60 to 70 seconds. Refused posts are not counted. Without a limit nothing is
+read or written.
+"""
+
+import ipaddress
+import math
+import time
+
+from django.conf import settings
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+
+from notify.visitors.models import ClientSlot
+
+SLOT = 10  # seconds
+SLOTS = 7  # that a minute may touch
+
+
+def wait(request: HttpRequest, now: float | None = None, *, kind: str = "") -> int:
+    """Count a post; 0 where it may pass, else the seconds until one will. `now` in seconds since 1970."""
+    limit = settings.NOTIFY_RATE_LIMIT
+    if not limit:
+        return 0
+    now = now or time.time()
+    slot, client = int(now // SLOT), _key(client_address(request), kind)
+    rows = ClientSlot.objects.filter(client=client, slot__gt=slot - SLOTS).order_by("slot")
+    posts = dict(rows.values_list("slot", "posts"))
+    before = sum(count for each, count in posts.items() if each < slot)
+    if _count(client, slot, most=limit - before):
+        return 0
+    return _seconds_until_free(posts, limit, now)
+
+
+def take_back(request: HttpRequest, *, kind: str = "") -> None:
+    """The post that `wait` counted last is not to count."""
+    if settings.NOTIFY_RATE_LIMIT:
+        rows = ClientSlot.objects.filter(client=_key(client_address(request), kind), posts__gt=0)
+        rows.filter(pk__in=rows.order_by("-slot").values("pk")[:1]).update(posts=F("posts") - 1)
+
+
+def client_address(request: HttpRequest) -> str:
+    """Whoever spoke to us; behind NOTIFY_TRUSTED_PROXIES proxies, whoever spoke to the first of them."""
+    proxies = settings.NOTIFY_TRUSTED_PROXIES
+    forwarded = [each.strip() for each in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if each.strip()]
+    if proxies and len(forwarded) >= proxies:
+        return _without_port(forwarded[-proxies])
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _without_port(address: str) -> str:
+    """Some proxies write the client's port too, `192.0.2.1:443` or `[2001:db8::1]:443`: it is new with each request."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
+
+
+def _key(address: str, kind: str = "") -> str:
+    """What is kept of an address: nothing it could be read from. An IPv6 client has a /64 to itself (RFC 6177)."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        parsed = None
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    if isinstance(parsed, ipaddress.IPv6Address) and not mapped:
+        address = str(ipaddress.ip_network((parsed, 64), strict=False))
+    return salted_hmac(f"notify.limits{kind}", str(mapped or address), algorithm="sha256").hexdigest()[:32]
+
+
+def _seconds_until_free(posts: dict[int, int], limit: int, now: float) -> int:
+    """When enough of the oldest slots lie more than a minute back."""
+    left = sum(posts.values())
+    for slot, count in posts.items():
+        left -= count
+        if left < limit:
+            return math.ceil((slot + SLOTS) * SLOT - now)
+    return SLOT
+
+
+def _count(client: str, slot: int, *, most: int) -> bool:
+    """One more for this client and slot, unless that makes more than so many."""
+    room = ClientSlot.objects.filter(client=client, slot=slot, posts__lt=most)
+    if most < 1 or room.update(posts=F("posts") + 1):
+        return most >= 1
+    ClientSlot.objects.filter(slot__lte=slot - SLOTS).delete()
+    ClientSlot.objects.bulk_create([ClientSlot(client=client, slot=slot)], ignore_conflicts=True)
+    return bool(room.update(posts=F("posts") + 1))

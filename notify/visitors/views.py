@@ -1,0 +1,77 @@
+"""The page: asks for a name, keeps it, greets. Knows nothing of mail."""
+
+import logging
+
+from django.conf import settings
+from django.core import signing
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_http_methods
+
+from notify.visitors import rate_limit
+from notify.visitors.forms import NameForm
+from notify.visitors.models import Visitor
+
+logger = logging.getLogger(__name__)
+
+GREETING = "greeting"  # the cookie that remembers who was greeted: signed, so that nothing of it is kept here
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@cache_control(private=True, no_cache=True)  # it holds a token, the time of serving, perhaps a name
+def index(request: HttpRequest) -> HttpResponse:
+    return _keep(request) if request.method == "POST" else _page(request, NameForm())
+
+
+def _keep(request: HttpRequest) -> HttpResponse:
+    """Keep the name and greet on the page that follows; or the form again, filled, with what to do about it."""
+    form = NameForm(request.POST)
+    try:
+        if seconds := rate_limit.wait(request):
+            return _too_many(request, form, seconds)
+        if form.is_valid():
+            visitor, new = Visitor.objects.get_or_create(name=form.cleaned_data["name"])
+            return _remember(redirect("index"), visitor.name, known=not new)
+    except DatabaseError:
+        logger.exception("a name could not be kept")
+        if form.is_valid():
+            form.add_error(None, _("Your name could not be kept just now. Please try again in a moment."))
+            return _page(request, form, status=503)
+    return _page(request, form, status=422)
+
+
+def _too_many(request: HttpRequest, form: NameForm, seconds: int) -> HttpResponse:
+    form.errors.clear()
+    words = ngettext(
+        "Many names came from your address within a minute. Please wait %(seconds)d second, then send yours again.",
+        "Many names came from your address within a minute. Please wait %(seconds)d seconds, then send yours again.",
+        seconds,
+    )
+    form.add_error(None, words % {"seconds": seconds})
+    response = _page(request, form, status=429)
+    response["Retry-After"] = str(seconds)
+    return response
+
+
+def _page(request: HttpRequest, form: NameForm, *, status: int = 200) -> HttpResponse:
+    return render(request, "notify/index.html", {"form": form, **_greeting(request)}, status=status)
+
+
+def _remember(response: HttpResponse, name: str, *, known: bool) -> HttpResponse:
+    """Let the pages that follow greet the visitor by this name, until the browser is closed."""
+    value = signing.dumps({"name": name, "known": known}, salt=GREETING)
+    response.set_cookie(GREETING, value, httponly=True, samesite="Lax", secure=settings.SESSION_COOKIE_SECURE)
+    return response
+
+
+def _greeting(request: HttpRequest) -> dict[str, object]:
+    """Whom the page greets and whether they were known; nothing for a stranger or a cookie that is not ours."""
+    try:
+        value: dict[str, object] = signing.loads(request.COOKIES.get(GREETING, ""), salt=GREETING)
+    except signing.BadSignature:
+        return {}
+    return value

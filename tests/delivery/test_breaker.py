@@ -1,0 +1,183 @@
+"""The relay's state: who may send, who probes, and what a person can do about it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from notify.delivery import breaker
+from notify.delivery.breaker import Permit
+from notify.delivery.retry import Decision
+from notify.models import Outcome, Relay
+from tests.delivery.test_claims import queue
+
+pytestmark = pytest.mark.django_db
+
+DOWN, HOLD = Decision(outcome=Outcome.DOWN, delay=15), Decision(outcome=Outcome.HOLD, delay=900)
+
+
+def fail(decision: Decision = DOWN, *, permit: Permit | None = None, reason: str = "refused") -> bool:
+    return breaker.report_failure(permit or Permit(), decision, reason=reason, diagnosis="x")
+
+
+def let_probe_come_due() -> None:
+    Relay.objects.update(next_probe=timezone.now() - timedelta(seconds=1))
+
+
+def seconds_to_probe() -> float:
+    probe = Relay.current().next_probe
+    assert probe
+    return (probe - timezone.now()).total_seconds()
+
+
+def test_an_open_relay_admits_everybody() -> None:
+    Relay.current()
+    assert breaker.admit() == Permit(probe=False, failures=0)
+    assert breaker.admit() == Permit(probe=False, failures=0)
+
+
+@pytest.mark.parametrize(("decision", "state"), [(DOWN, "down"), (HOLD, "held")])
+def test_the_first_failure_closes_it_and_the_others_change_nothing(
+    decision: Decision, state: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Relay.current()
+    assert fail(decision, reason="first") is True
+    assert fail(DOWN, reason="second") is False
+    assert caplog.messages == [f"relay {state}: first"]
+    relay = Relay.current()
+    assert (relay.state, relay.reason, relay.diagnosis, relay.failures) == (state, "first", "x", 1)
+    assert abs(seconds_to_probe() - decision.delay) < 5
+
+
+def test_nobody_is_admitted_before_a_probe_is_due_and_then_one() -> None:
+    queue()
+    Relay.current()
+    fail()
+    assert breaker.admit() is None
+    let_probe_come_due()
+    assert breaker.admit() == Permit(probe=True, failures=1)
+    assert breaker.admit() is None
+
+
+def test_a_probe_needs_something_to_send() -> None:
+    Relay.current()
+    fail()
+    let_probe_come_due()
+    assert breaker.admit() is None
+    queue()
+    assert breaker.admit()
+
+
+def test_a_probe_that_fails_is_counted_and_followed_by_another_that_says_why_now() -> None:
+    queue()
+    Relay.current()
+    fail(reason="refused")
+    since = Relay.current().since
+    let_probe_come_due()
+    permit = breaker.admit()
+    assert permit
+    assert not fail(HOLD, permit=permit, reason="wrong password")
+    relay = Relay.current()
+    assert (relay.state, relay.reason, relay.failures, relay.since) == ("held", "wrong password", 2, since)
+
+
+def test_a_probe_whose_worker_died_is_repeated_after_its_lease() -> None:
+    queue()
+    Relay.current()
+    fail()
+    let_probe_come_due()
+    breaker.admit()
+    assert 30 < seconds_to_probe() < 60
+    let_probe_come_due()
+    assert breaker.admit()
+
+
+def test_a_probe_that_goes_through_opens_it() -> None:
+    Relay.current()
+    fail()
+    breaker.report_success(Permit(probe=True, failures=1))
+    relay = Relay.current()
+    assert (relay.state, relay.reason, relay.diagnosis, relay.failures, relay.next_probe) == ("open", "", "", 0, None)
+    assert relay.last_success
+
+
+def test_a_message_that_was_under_way_does_not_open_it() -> None:
+    Relay.current()
+    fail()
+    breaker.report_success(Permit())
+    assert Relay.current().state == "down"
+
+
+def test_a_pause_stands_above_all_until_a_person_ends_it() -> None:
+    queue()
+    Relay.current()
+    fail()
+    breaker.pause("maintenance")
+    assert (Relay.current().failures, Relay.current().next_probe) == (0, None)
+    assert not fail(HOLD, permit=Permit(probe=True))
+    breaker.report_success(Permit(probe=True))
+    assert (Relay.current().state, Relay.current().reason) == ("paused", "maintenance")
+    assert breaker.admit() is None
+    breaker.resume()
+    assert breaker.admit() == Permit()
+
+
+def test_resume_opens_a_held_relay() -> None:
+    Relay.current()
+    fail(HOLD)
+    breaker.resume()
+    assert Relay.current().state == "open"
+
+
+def test_a_probe_stranded_by_a_clock_set_back_is_due() -> None:
+    queue()
+    Relay.current()
+    fail()
+    Relay.objects.update(next_probe=timezone.now() + timedelta(days=2, seconds=-30))  # no quota is longer
+    assert breaker.admit() is None
+    Relay.objects.update(next_probe=timezone.now() + timedelta(days=2, seconds=30))
+    assert breaker.admit()
+
+
+def test_a_changed_configuration_gets_a_fresh_try(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "notify.breaker")
+    breaker.notice_configuration()
+    assert not caplog.messages
+    fail(HOLD)
+    breaker.notice_configuration()
+    assert Relay.current().state == "held"
+    settings.FLASKY_MAIL_SENDER = "Other <other@example.com>"
+    breaker.notice_configuration()
+    assert Relay.current().state == "open"
+    assert caplog.messages[-1] == "the mail configuration changed: the relay is tried again"
+
+
+def test_a_changed_configuration_does_not_end_a_pause(settings: Any) -> None:
+    breaker.notice_configuration()
+    breaker.pause("maintenance")
+    settings.FLASKY_MAIL_SENDER = "Other <other@example.com>"
+    breaker.notice_configuration()
+    assert Relay.current().state == "paused"
+
+
+def test_a_configuration_changes_whichever_way_its_fingerprint_sorts() -> None:
+    for before in ("", "~"):
+        Relay.current()
+        fail(HOLD)
+        Relay.objects.update(fingerprint=before)
+        breaker.notice_configuration()
+        assert Relay.current().state == "open"
+
+
+def test_a_person_has_an_unusable_relay_probed_now_and_no_other() -> None:
+    queue()
+    Relay.current()
+    assert breaker.probe_now() is False
+    fail(HOLD)
+    assert breaker.admit() is None
+    assert breaker.probe_now() is True
+    assert -0.9 < seconds_to_probe() < 0.5
+    assert breaker.admit() == Permit(probe=True, failures=1)
+    breaker.pause("maintenance")
+    assert breaker.probe_now() is False

@@ -1,0 +1,115 @@
+"""What `manage.py check` says, with id and hint."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.checks import registry as check_registry
+
+from notify.operations import checks
+
+registry = check_registry.registry
+
+
+@pytest.fixture
+def options(settings: Any) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"host": "localhost", "port": 25, "timeout": 30}
+    settings.NOTIFY_TRANSPORT = {"BACKEND": "notify.smtp.backend.EmailBackend", "OPTIONS": chosen}
+    return chosen
+
+
+def ids(found: list[Any]) -> list[str]:
+    assert all(problem.hint for problem in found)
+    return [problem.id for problem in found]
+
+
+def test_the_defaults_pass(options: dict[str, Any]) -> None:
+    assert ids(checks.check_mail_settings(None)) == []
+
+
+def test_both_tls_modes(options: dict[str, Any]) -> None:
+    options |= {"use_tls": True, "use_ssl": True}
+    assert ids(checks.check_mail_settings(None)) == ["notify.E001"]
+
+
+@pytest.mark.parametrize("half", ["username", "password"])
+def test_half_a_login(options: dict[str, Any], half: str) -> None:
+    options[half] = "x"
+    found = checks.check_mail_settings(None)
+    assert ids(found) == ["notify.E002"]
+    assert f"MAIL_{half.upper()} is set" in found[0].msg
+
+
+def test_nobody_to_tell(options: dict[str, Any], settings: Any) -> None:
+    settings.FLASKY_ADMIN = []
+    assert ids(checks.check_mail_settings(None)) == ["notify.W003"]
+
+
+def test_a_sender_the_provider_will_refuse(options: dict[str, Any], settings: Any) -> None:
+    options |= {"host": "smtp.163.com", "username": "me@163.com", "password": "x"}
+    found = checks.check_mail_settings(None)
+    assert ids(found) == ["notify.E004"]
+    assert "flasky@example.com" in found[0].msg
+    settings.FLASKY_MAIL_SENDER = "Flasky Admin <ME@163.com>"
+    assert ids(checks.check_mail_settings(None)) == []
+
+
+def test_a_lease_shorter_than_an_attempt(settings: Any) -> None:
+    settings.NOTIFY_LEASE = 10
+    assert ids(checks.check_lease(None)) == ["notify.E005"]
+
+
+@pytest.mark.parametrize("key", ["django-insecure-" + "x" * 50, "short"])
+def test_an_insecure_key_without_debug(settings: Any, key: str) -> None:
+    settings.DEBUG, settings.SECRET_KEY = False, key
+    assert "notify.E006" in ids(checks.check_secrecy(None))
+    settings.DEBUG = True
+    assert "notify.E006" not in ids(checks.check_secrecy(None))
+
+
+def test_an_env_file_others_can_read(settings: Any, tmp_path: Any) -> None:
+    settings.BASE_DIR = tmp_path
+    (tmp_path / ".env").write_text("MAIL_PASSWORD=x")
+    (tmp_path / ".env").chmod(0o644)
+    assert ids(checks.check_secrecy(None)) == ["notify.W007"]
+    (tmp_path / ".env").chmod(0o600)
+    assert ids(checks.check_secrecy(None)) == []
+
+
+def test_the_databases_in_use_are_supported() -> None:
+    assert checks.check_database(None) == []
+
+
+@pytest.mark.parametrize(("vendor", "problem"), [("mysql", "notify.E009"), ("sqlite", "notify.E008")])
+def test_a_database_that_cannot_claim_is_refused(monkeypatch: pytest.MonkeyPatch, vendor: str, problem: str) -> None:
+    monkeypatch.setattr(checks, "connection", SimpleNamespace(vendor=vendor))
+    monkeypatch.setattr(checks.sqlite3, "sqlite_version_info", (3, 34, 1))
+    assert ids(checks.check_database(None)) == [problem]
+
+
+def test_every_check_is_registered_and_asks_for_nothing_twice() -> None:
+    registered = {check.__name__ for check in registry.get_checks(include_deployment_checks=True)}
+    ours = {name for name, value in vars(checks).items() if name.startswith("check_") and callable(value)}
+    assert ours <= registered
+    numbers = re.findall(r'id="notify\.[EW](\d{3})"', Path(checks.__file__).read_text())
+    assert len(numbers) == len(set(numbers))
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"use_tls": True, "use_ssl": True}, "MAIL_USE_TLS (STARTTLS, port 587) or MAIL_USE_SSL"),
+        ({"username": "me"}, "Set MAIL_PASSWORD too"),
+        ({"password": "x"}, "Set MAIL_USERNAME too"),
+        (
+            {"host": "smtp.163.com", "username": "me@163.com", "password": "x"},
+            "Unset FLASKY_MAIL_SENDER, or set it to an address such as Flasky Admin <me@163.com>",
+        ),
+    ],
+)
+def test_a_hint_names_what_to_set(options: dict[str, Any], change: dict[str, Any], hint: str) -> None:
+    options |= change
+    [found] = checks.check_mail_settings(None)
+    assert hint in str(found.hint)

@@ -1,0 +1,489 @@
+"""The desk's overview: the verdict, who may see it, and what its buttons do, for whom, and on whose record."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone, translation
+
+from notify import dispatch
+from notify.admin import relay
+from notify.delivery import breaker, counts
+from notify.delivery.retry import Decision
+from notify.models import Event, Message, Outcome, Relay, Window
+from notify.operations import actions, overview
+from notify.templatetags import desk
+from tests.delivery.test_claims import queue
+
+pytestmark = pytest.mark.django_db
+
+PAGE = "/admin/notify/relay/"
+VERBS = ["pause", "resume", "probe", "test"]
+DOWN, HOLD = Decision(outcome=Outcome.DOWN, delay=300), Decision(outcome=Outcome.HOLD, delay=900)
+
+
+def fail(decision: Decision, *, diagnosis: str = "", reason: str = "535 5.7.8 wrong") -> None:
+    Relay.current()
+    breaker.report_failure(breaker.Permit(), decision, reason=reason, diagnosis=diagnosis)
+
+
+def put_into(state: str) -> None:
+    Relay.current()
+    Relay.objects.update(state=state)
+
+
+def verdict() -> overview.Verdict:
+    return overview.overview().verdict
+
+
+def page_of(client: Client, path: str = PAGE) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def buttons(page: str) -> list[str]:
+    return re.findall(r'action="/admin/notify/relay/(\w+)/"', page)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody delivers here: no button waits for what comes of it."""
+    monkeypatch.setattr(relay, "PATIENCE_SECONDS", 0)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have something happen while a button waits."""
+
+    def happens(change: Callable[[], object]) -> None:
+        def wait(happened: Callable[[], bool], seconds: float) -> bool:
+            change()
+            return happened()
+
+        monkeypatch.setattr(actions, "wait_until", wait)
+
+    return happens
+
+
+@pytest.fixture
+def staff(client: Client) -> Any:
+    """A client logged in as staff with these permissions alone."""
+
+    def log_in(*codenames: str, email: str = "") -> Client:
+        user = User.objects.create_user("ann", email, is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    calls: list[bool] = []
+    monkeypatch.setattr(dispatch, "wake", lambda: calls.append(True))
+    return calls
+
+
+# --- The verdict --------------------------------------------------------------------------------------------------
+
+
+def test_before_the_first_mail_it_asks_for_a_test() -> None:
+    assert (verdict().mood, str(verdict().headline)) == ("quiet", "Nothing has been sent yet.")
+
+
+def test_mail_works_when_the_relay_took_some_and_nothing_is_overdue() -> None:
+    Relay.current()
+    breaker.report_success(breaker.Permit())
+    queue(due_at=timezone.now() - timedelta(seconds=30))
+    assert (verdict().mood, str(verdict().headline)) == ("good", "Mail works.")
+
+
+def test_a_relay_in_trouble_is_explained() -> None:
+    fail(HOLD, diagnosis="bad-credentials")
+    found = verdict()
+    assert (found.mood, found.words) == ("bad", "535 5.7.8 wrong")
+    assert "a person must act" in str(found.headline)
+    assert "did not accept user and password" in str(found.cause)
+    assert "MAIL_PASSWORD" in str(found.fix)
+
+
+def test_a_cause_that_is_not_known_is_not_guessed() -> None:
+    fail(DOWN)
+    found = verdict()
+    assert "tried again by itself" in str(found.headline)
+    assert (str(found.cause), found.fix) == ("The cause is none of those known here.", "")
+    assert found.words == "535 5.7.8 wrong"
+
+
+@pytest.mark.parametrize(
+    ("way", "words"), [("thread", "web processes"), ("worker", "deliver --watch"), ("celery", "Celery worker")]
+)
+def test_mail_that_nobody_delivers_is_told_from_mail_that_the_relay_refuses(
+    settings: Any, way: str, words: str
+) -> None:
+    settings.NOTIFY_DISPATCH, settings.NOTIFY_READY_SECONDS = way, 60
+    Relay.current()
+    Relay.objects.update(last_success=timezone.now() - timedelta(hours=1))
+    queue(due_at=timezone.now() - timedelta(seconds=90))
+    found = verdict()
+    assert (found.mood, str(found.headline)) == ("bad", "Mail waits, and nobody sends it.")
+    assert words in str(found.fix)
+
+
+def test_a_long_queue_that_moves_is_no_trouble(settings: Any) -> None:
+    settings.NOTIFY_READY_SECONDS = 60
+    Relay.current()
+    breaker.report_success(breaker.Permit())
+    queue(due_at=timezone.now() - timedelta(seconds=90))
+    assert (verdict().mood, str(verdict().headline)) == ("slow", "Mail works, and is behind.")
+
+
+def test_a_pause_is_told_with_its_reason() -> None:
+    breaker.pause("ann: the provider moves")
+    found = verdict()
+    assert (found.mood, str(found.headline), found.words) == ("still", "Mail is paused.", "ann: the provider moves")
+
+
+# --- The page -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_waits_what_was_sent_and_what_comes(admin_client: Client, settings: Any) -> None:
+    settings.NOTIFY_INTERVAL = 300
+    now = timezone.now()
+    fail(HOLD, diagnosis="bad-credentials")
+    queue(3)
+    queue(2, state="failed")
+    counts.add("sent", count=1234, seconds=1)
+    counts.add("fail", count=2, seconds=1)
+    Window.objects.create(topic="order", opened_at=now - timedelta(seconds=60))
+    Event.objects.create(topic="order", key="1", subject="New", summary="Order 1")
+    text = " ".join(re.sub(r"<[^>]+>", " ", page_of(admin_client)).split())
+    for words in (
+        "Mail does not leave: a person must act. The relay did not accept user and password.",
+        "What was heard 535 5.7.8 wrong",
+        "Waiting 3 the oldest was due 1 minute ago",
+        "Sent in 24 h 1,234",
+        "Failed 2 2 in 24 h",
+        "In the next digest 1 order: in 3 minutes",
+        "Next probe in 14 minutes",
+        "Last success never",
+        "localhost:25",
+    ):
+        assert words in text
+
+
+def test_the_number_of_failed_messages_leads_to_them(admin_client: Client) -> None:
+    queue(3)
+    failed = queue(2, state="failed")
+    [link] = re.findall(r'href="([^"]*)">2</a>', page_of(admin_client))
+    assert set(admin_client.get(link).context["cl"].queryset.values_list("pk", flat=True)) == {row.pk for row in failed}
+
+
+def test_the_chart_says_the_same_in_bars_in_words_and_in_a_table(admin_client: Client) -> None:
+    counts.add("sent", count=7, seconds=1)
+    counts.add("retry", count=2, seconds=1)
+    page = page_of(admin_client)
+    [svg] = re.findall(r'<svg class="desk-picture".*?</svg>', page, re.DOTALL)
+    assert 'role="img" aria-labelledby="desk-chart-title" aria-describedby="desk-chart-desc"' in svg
+    assert "In all 7 sent (above the line), 2 to be tried again and 0 failed for good (below it)." in svg
+    assert svg.count("<g>") == 48
+    assert svg.count('rect class="desk-sent"') == svg.count('rect class="desk-retried"') == 1
+    assert re.search(r"<td>7</td><td>2</td><td>0</td>", page)
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_nothing_on_the_page_needs_an_inline_style_or_script(admin_client: Client, language: str) -> None:
+    counts.add("sent", count=1234, seconds=1)
+    with translation.override(language):
+        page = admin_client.get(PAGE, headers={"accept-language": language}).content.decode()
+    [content] = re.findall(r'<div id="content-main".*?<!-- END Content -->', page, re.DOTALL)
+    assert not re.search(r"style=|<style|<script|\son\w+=", content)
+    assert not re.search(r'\s(?:x|y|width|height)="[^"]*[^0-9"][^"]*"', content)
+
+
+def test_a_hostile_reply_is_shown_as_text(admin_client: Client) -> None:
+    fail(HOLD, reason="<script>alert(1)</script>")
+    assert "<script>alert(1)" not in page_of(admin_client)
+    assert "&lt;script&gt;alert(1)" in page_of(admin_client)
+    breaker.pause("<img src=x>")
+    assert "<img" not in page_of(admin_client)
+
+
+@pytest.mark.parametrize("path", ["/admin/", "/admin/notify/"])
+def test_it_stands_where_operators_land(admin_client: Client, path: str) -> None:
+    fail(HOLD, diagnosis="bad-credentials")
+    assert "The relay did not accept user and password." in page_of(admin_client, path)
+    assert f'href="{PAGE}"' in page_of(admin_client, path)
+
+
+def test_its_buttons_work_there_too(admin_user: User) -> None:
+    careful = Client(enforce_csrf_checks=True)
+    careful.force_login(admin_user)
+    [token] = set(re.findall(r'csrfmiddlewaretoken" value="(\w+)"', page_of(careful, "/admin/")))
+    assert careful.post(f"{PAGE}pause/", {"csrfmiddlewaretoken": token}).status_code == 302
+    assert Relay.current().state == "paused"
+
+
+def test_what_is_configured_wrongly_is_said_with_its_remedy(admin_client: Client, settings: Any) -> None:
+    assert "desk-problems" not in page_of(admin_client)
+    settings.FLASKY_ADMIN = []
+    assert "FLASKY_ADMIN is not set: nobody is told of new visitors." in page_of(admin_client)
+    assert "Set FLASKY_ADMIN=you@example.com" in page_of(admin_client)
+
+
+def test_it_does_not_stand_with_other_apps(admin_client: Client) -> None:
+    assert "desk-verdict" not in page_of(admin_client, "/admin/auth/")
+
+
+def test_the_relays_own_page_is_the_overview(admin_client: Client) -> None:
+    relay = Relay.current()
+    assert admin_client.get(f"{PAGE}{relay.pk}/change/")["Location"] == PAGE
+    assert admin_client.get(f"{PAGE}add/").status_code == 403
+    assert admin_client.post(f"{PAGE}{relay.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert Relay.objects.exists()
+
+
+def test_what_it_asks_the_database_does_not_grow(admin_client: Client, django_assert_max_num_queries: Any) -> None:
+    admin_client.get(PAGE)
+    with django_assert_max_num_queries(14) as few:
+        admin_client.get(PAGE)
+    queue(30)
+    queue(30, state="failed")
+    with django_assert_max_num_queries(len(few)):
+        admin_client.get(PAGE)
+
+
+def test_neither_what_waits_nor_what_failed_is_looked_for_in_the_history() -> None:
+    queue(3_000, state="sent")
+    queue(20)
+    queue(20, state="failed")
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE notify_message")
+    for index, rows in {
+        "message_unfinished": Message.objects.due().order_by("due_at"),
+        "message_unsent": Message.objects.filter(state=Message.State.FAILED).values("pk"),
+    }.items():
+        plan = rows.explain()
+        assert index in plan
+        assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize(
+    ("left", "words"), [(-5, "at any moment"), (30, "within a minute"), (125, "in 2 minutes"), (7300, "in 2 hours")]
+)
+def test_the_time_until_something_is_said_in_its_larger_unit(left: int, words: str) -> None:
+    assert desk.away(timezone.now() + timedelta(seconds=left)).replace("\xa0", " ") == words
+
+
+@pytest.mark.parametrize(("gone", "words"), [(-5, "just now"), (30, "just now"), (125, "2 minutes ago")])
+def test_the_time_since_something_is_said_in_its_larger_unit(gone: int, words: str) -> None:
+    assert desk.ago(timezone.now() - timedelta(seconds=gone)).replace("\xa0", " ") == words
+
+
+# --- The buttons --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        ("open", ["test", "pause"]),
+        ("down", ["probe", "test", "pause"]),
+        ("held", ["probe", "test", "pause"]),
+        ("paused", ["resume"]),
+    ],
+)
+def test_only_buttons_that_make_sense_are_shown(admin_client: Client, state: str, shown: list[str]) -> None:
+    put_into(state)
+    assert buttons(page_of(admin_client)) == shown
+    assert buttons(page_of(admin_client, "/admin/")) == shown
+
+
+def press(client: Client, verb: str, **fields: str) -> str:
+    """Push a button and return what the page then says."""
+    answer = client.post(f"{PAGE}{verb}/", fields, follow=True)
+    assert answer.redirect_chain == [(PAGE, 302)]
+    return " ".join(str(message) for message in answer.context["messages"])
+
+
+def test_pause_keeps_the_reason_and_who_gave_it(staff: Any) -> None:
+    client = staff("view_relay", "operate_outbox")
+    assert "Mail is paused" in press(client, "pause", reason=" the provider\nmoves  ")
+    assert (Relay.current().state, Relay.current().reason) == ("paused", "ann: the provider moves")
+    press(client, "resume")
+    press(client, "pause")
+    assert Relay.current().reason == "Paused by ann"
+
+
+def test_a_reason_of_any_length_is_kept_short(staff: Any) -> None:
+    press(staff("operate_outbox"), "pause", reason="x" * 5_000)
+    assert len(Relay.current().reason) == len("ann: ") + 200
+
+
+def test_resume_sends_what_waits_at_once(
+    admin_client: Client, woken: list[bool], django_capture_on_commit_callbacks: Any
+) -> None:
+    breaker.pause("x")
+    with django_capture_on_commit_callbacks(execute=True):
+        assert "Sending goes on" in press(admin_client, "resume")
+    assert (Relay.current().state, woken) == ("open", [True])
+
+
+@pytest.mark.parametrize("decision", [DOWN, HOLD])
+def test_probe_tries_the_relay_now(
+    admin_client: Client, woken: list[bool], django_capture_on_commit_callbacks: Any, decision: Decision
+) -> None:
+    queue()
+    fail(decision)
+    assert breaker.admit() is None
+    with django_capture_on_commit_callbacks(execute=True):
+        assert "is being tried: load this page again" in press(admin_client, "probe")
+    assert woken == [True]
+    assert breaker.admit() == breaker.Permit(probe=True, failures=1)
+
+
+def test_what_comes_of_a_probe_is_told(admin_client: Client, meanwhile: Any) -> None:
+    queue()
+    fail(HOLD)
+    probe = breaker.Permit(probe=True, failures=1)
+    meanwhile(lambda: breaker.report_failure(probe, HOLD, reason="535 again", diagnosis=""))
+    assert "was tried, and it is as before" in press(admin_client, "probe")
+    meanwhile(lambda: breaker.report_success(probe))
+    assert "The relay answers" in press(admin_client, "probe")
+
+
+def test_a_probe_without_a_mail_waits_for_one(admin_client: Client) -> None:
+    fail(HOLD)
+    assert "No mail is due" in press(admin_client, "probe")
+    queue()
+    assert breaker.admit() == breaker.Permit(probe=True, failures=1)
+
+
+@pytest.mark.parametrize("state", ["open", "paused"])
+def test_a_relay_that_is_not_in_trouble_is_not_probed(admin_client: Client, state: str) -> None:
+    put_into(state)
+    assert "nothing to probe" in press(admin_client, "probe")
+    assert (Relay.current().state, Relay.current().next_probe) == (state, None)
+    assert not LogEntry.objects.exists()
+
+
+def test_a_test_mail_goes_to_who_asks_for_it(staff: Any) -> None:
+    client = staff("operate_outbox", "view_message", email="ann@example.com")
+    said = press(client, "test")
+    message = Message.objects.get()
+    assert (message.recipient, message.subject) == ("ann@example.com", "[Flasky] Test")
+    assert f'<a href="/admin/notify/message/{message.pk}/change/">ann@example.com: queued' in said
+
+
+def test_what_comes_of_a_test_mail_is_told(admin_client: Client, meanwhile: Any) -> None:
+    meanwhile(lambda: Message.objects.update(state="sent", reply="250 2.0.0 <b>Ok"))
+    answer = admin_client.post(f"{PAGE}test/", follow=True)
+    [said] = answer.context["messages"]
+    assert said.level_tag == "success"
+    assert "sent 250 2.0.0 &lt;b&gt;Ok" in str(said)
+    meanwhile(lambda: Message.objects.update(state="failed", reply="550 No"))
+    [said] = admin_client.post(f"{PAGE}test/", follow=True).context["messages"]
+    assert (said.level_tag, "failed 550 No" in str(said)) == ("info", True)
+
+
+def test_a_wait_ends_with_what_it_waits_for_or_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, looks = [0.0], iter([False, False, True])
+    monkeypatch.setattr(actions.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(actions.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    assert actions.wait_until(lambda: next(looks), 3)
+    assert clock[0] == pytest.approx(2 * actions.POLL_SECONDS)
+    assert not actions.wait_until(lambda: False, 3)
+    assert clock[0] == pytest.approx(3 + 2 * actions.POLL_SECONDS, abs=actions.POLL_SECONDS)
+
+
+def test_a_test_mail_goes_to_the_administrators_where_who_asks_has_no_address(staff: Any, settings: Any) -> None:
+    settings.FLASKY_ADMIN = ["admin@example.com", "boss@example.com"]
+    said = press(staff("operate_outbox"), "test")
+    assert set(Message.objects.values_list("recipient", flat=True)) == set(settings.FLASKY_ADMIN)
+    assert "admin@example.com, boss@example.com" in said
+    assert "<a " not in said, "who may not see messages gets no link to one"
+
+
+def test_where_there_is_nobody_to_send_to_there_is_no_button(staff: Any, settings: Any) -> None:
+    settings.FLASKY_ADMIN = []
+    client = staff("view_relay", "operate_outbox")
+    assert buttons(page_of(client)) == ["pause"]
+    assert "Nobody to send to" in press(client, "test")
+    assert not Message.objects.exists()
+
+
+def test_a_test_mail_is_tried_at_once_also_while_the_relay_is_in_trouble(admin_client: Client) -> None:
+    fail(HOLD)
+    press(admin_client, "test")
+    assert breaker.admit() == breaker.Permit(probe=True, failures=1)
+
+
+def test_every_action_is_written_down(admin_client: Client, admin_user: User) -> None:
+    queue()
+    fail(HOLD)
+    for verb in ("probe", "test", "pause", "resume"):
+        press(admin_client, verb, reason="moving")
+    entries = LogEntry.objects.order_by("pk")
+    assert [(entry.user, entry.action_flag, entry.object_id) for entry in entries] == [
+        (admin_user, CHANGE, str(Relay.current().pk))
+    ] * 4
+    told = [entry.get_change_message() for entry in entries]
+    assert all(words in said for words, said in zip(("tried", "test mail", "moving", "goes on"), told, strict=True))
+    assert "moving" in page_of(admin_client, f"{PAGE}{Relay.current().pk}/history/")
+
+
+# --- Who may do what ----------------------------------------------------------------------------------------------
+
+
+def test_who_may_only_look_sees_no_button(staff: Any) -> None:
+    client = staff("view_relay", "view_message")
+    for state in Relay.State.values:
+        put_into(state)
+        for path in (PAGE, "/admin/"):
+            assert buttons(page_of(client, path)) == []
+            assert "desk-verdict" in page_of(client, path)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_who_may_only_look_is_refused(staff: Any, verb: str) -> None:
+    fail(HOLD)
+    before = Relay.objects.values().get()
+    client = staff("view_relay", "view_message", "change_relay", "delete_message")
+    assert client.post(f"{PAGE}{verb}/").status_code == 403
+    assert Relay.objects.values().get() == before
+    assert not Message.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
+def test_who_may_operate_may_look(staff: Any) -> None:
+    client = staff("operate_outbox")
+    assert buttons(page_of(client)) == ["test", "pause"]
+    assert "/admin/notify/message/" not in page_of(client)
+
+
+def test_who_may_neither_sees_nothing(staff: Any) -> None:
+    client = staff("view_visitor")
+    assert client.get(PAGE).status_code == 403
+    assert "desk-panel" not in page_of(client, "/admin/")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_nothing_is_done_by_a_link_without_a_login_or_without_a_token(
+    client: Client, admin_user: User, verb: str
+) -> None:
+    path = f"{PAGE}{verb}/"
+    assert client.post(path)["Location"].startswith("/admin/login/")
+    careful = Client(enforce_csrf_checks=True)
+    careful.force_login(admin_user)
+    assert careful.get(path).status_code == 405
+    assert careful.post(path).status_code == 403
+    assert Relay.current().state == "open"
+    assert not Message.objects.exists()

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Between looks at the database: other processes store messages too, and leases and intervals end.
 POLL_SECONDS = 1.0
-POSTGRESQL_POLL_SECONDS = 0.1  # of a worker process, which is not woken by what the site stores
-REST_SECONDS = 0.02  # after a turn: in a flood one look at the database serves many wake-ups
+POSTGRESQL_POLL_SECONDS = 0.03  # of a worker process, which is not woken by what the site stores
+REST_SECONDS = 0.1  # after a turn: in a flood one look at the database serves many wake-ups
 UNSTRAND_EVERY = 60.0  # seconds
 NOTIFY_EVERY = 1.0  # seconds, while there is always something to send
 
@@ -70,7 +70,7 @@ class Loop:
             if not threading.main_thread().is_alive() and not (busy or self._wake.is_set()):
                 break  # a command that is over, and all it stored had its chance
             if not busy:
-                self._stop.wait(REST_SECONDS)
+                self._stop.wait(min(REST_SECONDS, self._poll_seconds))
                 self._wake.wait(self._poll_seconds)
         self._worker.close()
         connection.close()

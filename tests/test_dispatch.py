@@ -59,9 +59,10 @@ def test_a_loop_outlives_whatever_a_turn_raises(
 def test_a_database_that_stays_away_is_asked_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(*[OperationalError("away")] * 8)
     waits: list[float] = []
+    monkeypatch.setattr(dispatch, "REST_SECONDS", 0)
     monkeypatch.setattr(turns.stop, "wait", waits.append)
     turns.loop.run()
-    assert [wait for wait in waits if wait != dispatch.REST_SECONDS] == [0.1, 0.5, 1, 2, 5, 10, 10, 10]
+    assert [wait for wait in waits if wait] == [0.1, 0.5, 1, 2, 5, 10, 10, 10]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -98,6 +98,7 @@ def test_a_silent_server_does_not_delay_the_form(make_site: MakeSite) -> None:
 GUNICORN = [sys.executable, "-m", "gunicorn", "flasky.wsgi", "--workers", "4", "--bind", "127.0.0.1:{port}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -236,6 +236,7 @@ def test_the_mark_of_the_configuration_changes_with_the_password(use_transport: 
     assert all("one" not in mark and "two" not in mark for mark in marks)
 
 
+@pytest.mark.slow
 def test_the_running_site_and_its_commands_tell_nothing(make_site: Callable[..., Site]) -> None:
     login = {"MAIL_USERNAME": USER, "MAIL_PASSWORD": PASSWORD, "MAIL_TIMEOUT": 5, "FLASKY_MAIL_SENDER": USER}
     secrets = (PASSWORD, PROXY_PASSWORD, quote(PROXY_PASSWORD, safe=""), *OTHERS.values())

@@ -195,6 +195,7 @@ def test_a_refused_login_that_repeats_it_is_kept_and_printed_without(
     assert [shared(text) for text in texts] == [[]] * len(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("after", [b"250-2.0.0 you said %s\r\n", b"250-2.0.0 %s", b"250-%s\r\n" * 101])
 def test_the_page_of_debug_shows_no_piece_of_a_reply_that_ends_in_the_middle(
@@ -221,6 +222,7 @@ def token_proxy(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"{request.param}://{TOKEN}@127.0.0.1:{proxy.port}"
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("debug", [False, True])
 def test_the_user_of_a_proxys_address_is_masked_also_without_a_password(
@@ -261,6 +263,7 @@ def test_addresses_on_error_pages_have_no_login(shown: str, masked: str) -> None
     assert Filter().cleanse_setting("ANYTHING", shown) == masked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True])
 def test_an_exception_and_its_frames_are_shown_without_what_they_repeat(
     configure: Callable[..., None], settings: Any, debug: bool

@@ -142,6 +142,7 @@ def test_no_search_and_no_order_depends_on_a_body() -> None:
     assert not {"mime", "body"} & {str(name).split("__")[0] for name in of(Message).get_search_fields(None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", LISTS, ids=lambda model: model.__name__)
 def test_every_link_that_a_list_offers_works(admin_client: Client, model: type[Model]) -> None:
     row_of(model)

@@ -86,6 +86,7 @@ def test_the_lines_of_a_reply_are_joined_by_blanks(reply: str, joined: str) -> N
     assert one_line(reply) == joined
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @evil
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ def test_a_database_that_is_away_is_said_so(client: Client, monkeypatch: pytest.
     assert client.post("/", {"name": "Ann"}).status_code == 503
 
 
+@pytest.mark.slow
 @pytest.mark.service("gunicorn")
 def test_several_processes_count_together(make_site: Callable[..., Site]) -> None:
     site = make_site(NOTIFY_RATE_LIMIT=5, NOTIFY_DISPATCH="worker")

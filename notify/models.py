@@ -143,7 +143,7 @@ class Message(models.Model):
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
     created_at = models.DateTimeField(_("stored"), default=timezone.now)
     due_at = models.DateTimeField(_("due"), default=timezone.now)
-    expires_at = models.DateTimeField(_("given up after"))
+    expires_at = models.DateTimeField(_("expires"))
     # Not PositiveIntegerField: PostgreSQL would evaluate its CHECK on every UPDATE.
     attempts = models.IntegerField(_("attempts"), default=0)
     claim = models.CharField(_("claim"), max_length=50, blank=True)
@@ -191,9 +191,9 @@ class Outcome(models.TextChoices):
 
     SENT = "sent", _("sent")
     RETRY = "retry", _("try again")  # this message again, later
-    FAIL = "fail", _("failed for good")  # this message never
-    DOWN = "down", _("relay down")  # no message for now: time will mend it
-    HOLD = "hold", _("relay held")  # no message until someone acts
+    FAIL = "fail", _("failed permanently")  # this message never
+    DOWN = "down", _("delivery interrupted")  # no message for now: time will mend it
+    HOLD = "hold", _("delivery on hold")  # no message until someone acts
 
     @property
     def blames_relay(self) -> bool:
@@ -247,16 +247,16 @@ class Relay(models.Model):
     """The transport's health. There is one row, made by the first who asks for it."""
 
     class State(models.TextChoices):
-        OPEN = "open", _("open")
-        DOWN = "down", _("down")  # time will mend it: probes are sent
-        HELD = "held", _("held")  # a person must act; probes are sent in case somebody has
-        PAUSED = "paused", _("paused")  # a person did: nothing is sent, no probe either
+        OPEN = "open", _("working")
+        DOWN = "down", _("interrupted")  # temporary: probes are sent
+        HELD = "held", _("on hold")  # action required; probes are sent in case it was taken
+        PAUSED = "paused", _("paused")  # by an operator: nothing is sent, no probe either
 
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.OPEN)
     reason = models.TextField(_("reason"), blank=True)
     diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
     since = models.DateTimeField(_("since"), default=timezone.now)
-    failures = models.PositiveIntegerField(_("failed tries since"), default=0)
+    failures = models.PositiveIntegerField(_("failed attempts since"), default=0)
     next_probe = models.DateTimeField(_("next probe"), null=True, blank=True)
     last_success = models.DateTimeField(_("last success"), null=True, blank=True)
     fingerprint = models.CharField(_("fingerprint of the configuration"), max_length=32, blank=True)

@@ -40,7 +40,7 @@ class Verb:
 RETRY = Verb(
     "retry",
     gettext_lazy("Retry now"),
-    gettext_lazy("Each keeps its Message-ID and Date, and has five days again to get through."),
+    gettext_lazy("Each keeps its Message-ID and Date, and is retried for another five days."),
     "Retried.",
     MessageQuerySet.retriable,
     actions.retry,
@@ -48,7 +48,7 @@ RETRY = Verb(
 CANCEL = Verb(
     "cancel",
     gettext_lazy("Cancel"),
-    gettext_lazy("They will not be sent, unless somebody retries them."),
+    gettext_lazy("They will not be sent unless they are retried."),
     "Cancelled.",
     MessageQuerySet.cancellable,
     actions.cancel,
@@ -57,7 +57,8 @@ RESEND = Verb(
     "resend",
     gettext_lazy("Send again"),
     gettext_lazy(
-        "Each goes out as a new message with a Message-ID and a Date of its own: whoever got it gets it twice."
+        "Each is sent as a new message with a new Message-ID and Date: "
+        "recipients who already received it receive it twice."
     ),
     "Sent again, as a new message.",
     MessageQuerySet.finished,
@@ -113,7 +114,7 @@ def _act(verb: Verb, model_admin: Any, request: HttpRequest, chosen: MessageQuer
     if (across or verb.asks) and not request.POST.get("confirmed"):
         return _ask(verb, model_admin, request, chosen, across)
     if verb.limit and verb.concerns(chosen).order_by()[verb.limit :].exists():
-        words = _("More than %(limit)d messages are not sent again at once: choose fewer.")
+        words = _("At most %(limit)d messages can be sent again at once: select fewer.")
         messages.error(request, words % {"limit": verb.limit})
         return None
     done = perform_on_all if across else perform

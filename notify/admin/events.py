@@ -31,11 +31,11 @@ class EventAdmin(WrittenByMachine):
     change_list_template = "admin/notify/event/change_list.html"
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return ["summary", "topic", "created_at", "notified_at", Field(request, _("told by"), told_by)]
+        return ["summary", "topic", "created_at", "notified_at", Field(request, _("notified by"), told_by)]
 
     def get_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
         happened = ["summary", "subject", "topic", Field(request, _("link"), link_of), "created_at"]
-        told = [Field(request, _("told by"), told_by), Field(request, _("messages"), mails_of)]
+        told = [Field(request, _("notified by"), told_by), Field(request, _("messages"), mails_of)]
         failed = ["template", "failures", "error", "retry_at"] if obj and obj.error else []
         report = [Field(request, _("report"), report_of)] if request.user.has_perm(OPERATE) else []
         return [*happened, "notified_at", *told, *failed, *report]
@@ -73,7 +73,7 @@ def told_by(request: HttpRequest, event: Event) -> str:
     if not event.notified_at:
         return gettext("waiting for a digest")
     if not event.message_id:
-        return gettext("nobody to tell")
+        return gettext("no recipient")
     return links.to_list(request, Message, event.message_id, message_id=event.message_id)
 
 

@@ -56,10 +56,10 @@ class RestrictedLookups(admin.ModelAdmin):
         for name, pattern in {**_PAGING, **self.lookups}.items():
             values = request.GET.getlist(name)
             if len(values) > 1 or (values and values[0] and not re.fullmatch(pattern, values[0])):
-                return _("This list cannot be narrowed like that: %(name)s.") % {"name": name}
+                return _("This list cannot be filtered by that: %(name)s.") % {"name": name}
         if not all(_searchable(term) for term in request.GET.getlist(SEARCH_VAR)):
             limits = {"words": WORDS, "characters": SEARCH_LENGTH}
-            return _("That is too much to search for: at most %(words)d words and %(characters)d characters.") % limits
+            return _("The search is too long: at most %(words)d words and %(characters)d characters.") % limits
         if not all(self._is_key(key) for key in request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)):
             return _("What was selected is not in this list.")
         return ""

@@ -22,13 +22,13 @@ PHASES = {
     "dns": _("looking up the relay's name"),
     "connect": _("connecting"),
     "greeting": _("waiting for the greeting"),
-    "ehlo": _("introducing ourselves"),
-    "tls": _("switching TLS on"),
+    "ehlo": _("sending EHLO"),
+    "tls": _("starting TLS"),
     "auth": _("logging in"),
-    "sender": _("naming the sender"),
-    "recipient": _("naming the recipient"),
-    "data": _("handing the message over"),
-    "end": _("waiting for the answer to the message"),
+    "sender": _("sending the sender"),
+    "recipient": _("sending the recipient"),
+    "data": _("sending the message"),
+    "end": _("waiting for the reply to the message"),
 }
 
 

@@ -83,7 +83,7 @@ def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     back = HttpResponseRedirect(f"{reverse('admin:notify_message_preview', args=[template])}?language={language}")
     address = getattr(request.user, "email", "")
     if not address:
-        messages.error(request, _("Your account here has no email address to send to."))
+        messages.error(request, _("Your account has no email address to send to."))
         return back
     message_id = new_message_id()
     shown.build(address, language, headers={"Message-ID": message_id}).send()

@@ -93,27 +93,29 @@ class RelayAdmin(WrittenByMachine):
         reason = one_line(request.POST.get("reason", ""))[:REASON_LENGTH]
         said = _("%(who)s: %(why)s") if reason else _("Paused by %(who)s")
         breaker.pause(said % {"who": request.user.get_username(), "why": reason})
-        self._tell(request, _("Mail is paused: it is kept, and nothing is sent until somebody resumes."), reason)
+        self._tell(request, _("Mail is paused: it is queued, and nothing is sent until it is resumed."), reason)
 
     def _resume(self, request: HttpRequest) -> None:
         actions.resume()
-        self._tell(request, _("Sending goes on, and what waits is sent now."))
+        self._tell(request, _("Sending has resumed; queued mail is being sent now."))
 
     def _probe(self, request: HttpRequest) -> Report | None:
         before = Relay.current()
         if not actions.probe():
-            messages.info(request, _("The relay is not in trouble: there is nothing to probe."))
+            messages.info(request, _("The mail server is working: there is nothing to probe."))
         elif not Message.objects.due().exists():
-            self._tell(request, _("No mail is due: the next one that comes is tried at once."))
+            self._tell(request, _("No mail is due: the next mail is tried at once."))
         else:
-            self._log(request, _("The relay is tried at once."))
+            self._log(request, _("The mail server is being tried now."))
             return partial(_report_probe, request, before)
         return None
 
     def _test(self, request: HttpRequest) -> Report | None:
         recipients = trial_recipients(request)
         if not recipients:
-            messages.error(request, _("Nobody to send to: you have no address here, and FLASKY_ADMIN is not set."))
+            messages.error(
+                request, _("There is no recipient: your account has no address, and FLASKY_ADMIN is not set.")
+            )
             return None
         message_id = actions.send_test(recipients)
         told = _("A test mail to %s is in the outbox.") % ", ".join(recipients)
@@ -136,11 +138,11 @@ def _report_probe(request: HttpRequest, before: Relay) -> None:
         return (now.state, now.failures) != (before.state, before.failures)
 
     if not actions.wait_until(tried, PATIENCE_SECONDS):
-        messages.info(request, _("The relay is being tried: load this page again in a moment."))
+        messages.info(request, _("The mail server is being tried: reload this page in a moment."))
     elif Relay.current().state == Relay.State.OPEN:
-        messages.success(request, _("The relay answers: what waits is sent now."))
+        messages.success(request, _("The mail server works again; queued mail is being sent now."))
     else:
-        messages.warning(request, _("The relay was tried, and it is as before."))
+        messages.warning(request, _("The mail server was tried, and nothing has changed."))
 
 
 def _report_test(request: HttpRequest, message_id: str, told: str) -> None:

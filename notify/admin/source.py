@@ -65,7 +65,7 @@ def raw(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     message = _readable(request, model_admin, pk, "The source was shown.")
     shown = beginning(message).decode("utf-8", "replace")
     if size(message) > SHOWN:
-        shown += "\n\n" + _("(cut here; the file has the rest)") + "\n"
+        shown += "\n\n" + _("(truncated; the file has the rest)") + "\n"
     answer = HttpResponse(shown, content_type="text/plain; charset=utf-8")
     answer["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
     return answer

@@ -57,7 +57,7 @@ def describe() -> str:
     words += ["TLS"] if plan.get("use_ssl") else ["STARTTLS"] if plan.get("use_tls") else []
     words += [_("as %s") % plan["username"]] if plan.get("username") else []
     proxy = urlsplit(str(plan.get("proxy") or ""))
-    words += [_("by proxy %s") % f"{proxy.hostname}:{proxy.port}"] if proxy.hostname else []
+    words += [_("via proxy %s") % f"{proxy.hostname}:{proxy.port}"] if proxy.hostname else []
     return ", ".join(words)
 
 

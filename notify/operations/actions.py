@@ -72,7 +72,7 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
     if facts["oldest_due_seconds"] is not None:
         lines.append(_("oldest due  %.0f s ago") % facts["oldest_due_seconds"])
     if relay["state"] == Relay.State.OPEN:
-        lines.append(_("relay  open"))
+        lines.append(_("relay  working"))
     else:
         values = {**relay, "state": dict(Relay.State.choices)[relay["state"]], "waiting": facts["waiting"]}
         lines.append(_("relay  %(state)s since %(since)s, %(waiting)d waiting: %(reason)s") % values)

@@ -39,15 +39,15 @@ def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
             has, lacks = lacks, has
         found.append(
             Error(
-                _("%(has)s is set and %(lacks)s is not, so nobody would log in.") % {"has": has, "lacks": lacks},
-                hint=_("Set %s too, or unset both for a relay that asks for no login.") % lacks,
+                _("%(has)s is set and %(lacks)s is not, so there would be no login.") % {"has": has, "lacks": lacks},
+                hint=_("Set %s too, or unset both for a mail server without a login.") % lacks,
                 id="notify.E002",
             )
         )
     if not settings.FLASKY_ADMIN:
         found.append(
             Warning(
-                _("FLASKY_ADMIN is not set: nobody is told of new visitors."),
+                _("FLASKY_ADMIN is not set: no one is notified of new visitors."),
                 hint=_("Set FLASKY_ADMIN=you@example.com (several: separated by commas)."),
                 id="notify.W003",
             )
@@ -64,7 +64,7 @@ def check_password_in_clear(app_configs: Sequence[Any] | None, **kwargs: Any) ->
         return []
     return [
         Warning(
-            _("MAIL_PASSWORD goes to %s in clear: everybody on the way can read it.") % host,
+            _("MAIL_PASSWORD is sent to %s unencrypted: anyone on the network path can read it.") % host,
             hint=_("Set MAIL_USE_TLS=true (STARTTLS, port 587) or MAIL_USE_SSL=true (TLS at once, port 465)."),
             id="notify.W010",
         )
@@ -118,7 +118,7 @@ def check_secrecy(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
     if not settings.DEBUG and (settings.SECRET_KEY.startswith("django-insecure-") or len(settings.SECRET_KEY) < 32):
         found.append(
             Error(
-                _("SECRET_KEY is insecure and DEBUG is off: whoever guesses it can forge sessions."),
+                _("SECRET_KEY is insecure and DEBUG is off: anyone who guesses it can forge sessions."),
                 hint=_("Put a fresh one into the environment: %s")
                 % "python -c 'import secrets; print(secrets.token_urlsafe(50))'",
                 id="notify.E006",

@@ -46,7 +46,7 @@ def _shortcomings(facts: dict[str, Any]) -> list[str]:
     limit = settings.NOTIFY_READY_SECONDS
     if (facts["oldest_due_seconds"] or 0) > limit:
         found.append(
-            _("A message has been due for %(age)d s (limit %(limit)d s): is delivery running?")
+            _("A message has been due for %(age)d s (limit %(limit)d s): is a worker running?")
             % {"age": facts["oldest_due_seconds"], "limit": limit}
         )
     relay = facts["relay"]

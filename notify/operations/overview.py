@@ -21,9 +21,9 @@ FAILING_SHOWN = 5
 Text = str | Promise
 
 _WHO_DELIVERS = {
-    "thread": _("Delivery runs inside the web processes (NOTIFY_DISPATCH=thread): look into their log."),
-    "worker": _("Nothing seems to deliver: run manage.py deliver --watch (NOTIFY_DISPATCH=worker)."),
-    "celery": _("Nothing seems to deliver: run a Celery worker, and beat once (NOTIFY_DISPATCH=celery)."),
+    "thread": _("Delivery runs inside the web processes (NOTIFY_DISPATCH=thread): see their log."),
+    "worker": _("No worker seems to be running: run manage.py deliver --watch (NOTIFY_DISPATCH=worker)."),
+    "celery": _("No worker seems to be running: run a Celery worker, and one beat (NOTIFY_DISPATCH=celery)."),
 }
 
 
@@ -79,18 +79,20 @@ def judge(relay: Relay, oldest_due: datetime | None, now: datetime) -> Verdict:
     """What an operator is told first."""
     match relay.state:
         case Relay.State.PAUSED:
-            return Verdict(
-                "still", _("Mail is paused."), fix=_("Resume when it may be sent again."), words=relay.reason
-            )
+            return Verdict("still", _("Mail is paused."), fix=_("Resume to send it."), words=relay.reason)
         case Relay.State.HELD:
-            return _trouble(relay, _("Mail does not leave: a person must act."))
+            return _trouble(relay, _("Delivery is on hold: action required."))
         case Relay.State.DOWN:
-            return _trouble(relay, _("Mail does not leave just now. It is tried again by itself."))
+            return _trouble(relay, _("Delivery is interrupted; retrying automatically."))
     patience = timedelta(seconds=settings.NOTIFY_READY_SECONDS)
     if oldest_due and now - oldest_due > patience:
         if relay.last_success and now - relay.last_success < patience:
-            return Verdict("slow", _("Mail works, and is behind."), fix=_("More connections help: NOTIFY_CONNECTIONS."))
-        return Verdict("bad", _("Mail waits, and nobody sends it."), fix=_WHO_DELIVERS[settings.NOTIFY_DISPATCH])
+            return Verdict(
+                "slow", _("Mail works, but the queue is behind."), fix=_("More connections help: NOTIFY_CONNECTIONS.")
+            )
+        return Verdict(
+            "bad", _("Mail is queued, but no worker is running."), fix=_WHO_DELIVERS[settings.NOTIFY_DISPATCH]
+        )
     if not relay.last_success:
         return Verdict("quiet", _("Nothing has been sent yet."), fix=_("Send a test mail to see whether it works."))
     return Verdict("good", _("Mail works."))
@@ -99,5 +101,5 @@ def judge(relay: Relay, oldest_due: datetime | None, now: datetime) -> Verdict:
 def _trouble(relay: Relay, headline: Text) -> Verdict:
     known = rules.known(relay.diagnosis)
     if known is None:
-        return Verdict("bad", headline, cause=_("The cause is none of those known here."), words=relay.reason)
+        return Verdict("bad", headline, cause=_("The cause is unknown."), words=relay.reason)
     return Verdict("bad", headline, cause=known.cause, fix=known.fix, words=relay.reason)

@@ -102,9 +102,9 @@ class Trial:
         host, port = self._options.get("host"), self._options.get("port")
         sender = parseaddr(settings.FLASKY_MAIL_SENDER)[1]
         if host is None:
-            yield _("%s is no mail server: nothing leaves this machine") % settings.NOTIFY_TRANSPORT["BACKEND"]
+            yield _("%s is not a mail server: nothing is sent from this machine") % settings.NOTIFY_TRANSPORT["BACKEND"]
         elif sender.endswith("@example.com") and host not in ("localhost", "127.0.0.1", "::1"):
-            yield _("the sender is %s, which no provider takes: set FLASKY_MAIL_SENDER") % sender
+            yield _("the sender is %s, which no provider accepts: set FLASKY_MAIL_SENDER") % sender
         yield from (problem.msg for problem in checks.check_password_in_clear(None))
         if self._options.get("use_tls") and port == 465:
             yield _("MAIL_USE_TLS on port 465: that port speaks TLS from the first byte (MAIL_USE_SSL)")
@@ -125,9 +125,9 @@ class Trial:
             self._failed(error)
         else:
             if taken == 0:
-                self._explain(Failure(phase="data", text=_("the backend took nothing and gave no reason")))
+                self._explain(Failure(phase="data", text=_("the backend accepted nothing and gave no reason")))
             else:
-                self._say(PASS, "data", _("taken by %s") % settings.NOTIFY_TRANSPORT["BACKEND"], started)
+                self._say(PASS, "data", _("accepted by %s") % settings.NOTIFY_TRANSPORT["BACKEND"], started)
         return self.report
 
     def _say_unused(self, backend: EmailBackend) -> None:
@@ -165,7 +165,7 @@ class Trial:
             known = replace(known, fix=better)
         self._note(stage, words if facts.code and not facts.local else "", known, fix="")
         if facts.code and facts.code < 500 and facts.phase in _OF_THE_MESSAGE:
-            self._say(SKIP, "retry", _("a mail in the outbox is tried again; this test mail is not"))
+            self._say(SKIP, "retry", _("mail in the outbox is retried; this test mail is not"))
 
     def _settled(self, message: Message, started: float) -> None:
         """What became of a stored message."""
@@ -183,11 +183,11 @@ class Trial:
                 }
                 said, known = "", rules.known(relay.diagnosis)
                 if relay.state == Relay.State.PAUSED:
-                    fix = _("When it may go on: manage.py outbox resume")
+                    fix = _("To resume: manage.py outbox resume")
             elif not said and Message.objects.filter(sent_at__gte=message.created_at).exists():
-                words = _("it waits its turn (%d are due)") % Message.objects.due().count()
+                words = _("it is queued (%d are due)") % Message.objects.due().count()
             elif not said:
-                words = _("nobody delivers: no worker is running. The mail stays in the outbox.")
+                words = _("no worker is running. The mail stays in the outbox.")
                 fix = _("Start the site with NOTIFY_DISPATCH=thread, or run: manage.py deliver --watch")
         self._say(FAIL, "data", f"{message.recipient}: {words}", started)
         self._note("data", said, known, fix)

@@ -27,7 +27,7 @@ class VisitorAdmin(RestrictedLookups):
     date_hierarchy = "created_at"
 
     def get_fields(self, request: HttpRequest, obj: Visitor | None = None) -> list[Any]:
-        told = [Field(request, _("event"), event), Field(request, _("told by"), told_by)]
+        told = [Field(request, _("event"), event), Field(request, _("notified by"), told_by)]
         return ["name", "created_at", *told] if obj else ["name"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Visitor | None = None) -> list[Any]:
@@ -41,7 +41,7 @@ def event_of(visitor: Visitor) -> Event | None:
 
 def event(request: HttpRequest, visitor: Visitor) -> str:
     found = event_of(visitor)
-    return links.to_row(request, found) if found else gettext("none is kept")
+    return links.to_row(request, found) if found else gettext("none")
 
 
 def told_by(request: HttpRequest, visitor: Visitor) -> str:
@@ -50,4 +50,4 @@ def told_by(request: HttpRequest, visitor: Visitor) -> str:
         return ""
     if not found.notified_at:
         return gettext("waiting for a digest")
-    return events.mails_of(request, found) or gettext("nobody to tell")
+    return events.mails_of(request, found) or gettext("no recipient")

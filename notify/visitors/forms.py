@@ -22,7 +22,7 @@ class NameForm(GuardedForm):
         error_messages={
             "required": _("Please type a name."),
             "null_characters_not_allowed": _(
-                "That name holds characters that cannot be shown. Please type it with letters."
+                "That name contains characters that cannot be displayed. Please type it with letters."
             ),
         },
     )

@@ -26,12 +26,12 @@ class GuardedForm(forms.Form):
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
         if self.data.get("website"):  # also what is no text
-            self.add_error(None, _("Something filled in a field that people do not see. Please send the form again."))
+            self.add_error(None, _("A hidden field was filled in. Please send the form again."))
         age = self._age()
         if age is not None and max(age, 0) < settings.NOTIFY_FORM_SECONDS:
-            self.add_error(None, _("That was faster than people type. Please press the button once more."))
+            self.add_error(None, _("The form was sent too quickly. Please press the button once more."))
         elif age is not None and age > GOOD_FOR:
-            self.add_error(None, _("This page had been open for long. Please press the button once more."))
+            self.add_error(None, _("This page was open for too long. Please press the button once more."))
         return cleaned
 
     @property

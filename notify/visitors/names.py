@@ -51,11 +51,11 @@ def validate(name: str) -> None:
         raise _too_long()
     if any(_is_unseen(character) for character in name):
         raise ValidationError(
-            _("That name holds characters that cannot be shown. Please type it with letters."), code="forbidden"
+            _("That name contains characters that cannot be displayed. Please type it with letters."), code="forbidden"
         )
     if not _marks_belong(name):
         raise ValidationError(
-            _("That name holds marks that do not belong to a letter. Please type it again."), code="marks"
+            _("That name contains marks that do not belong to a letter. Please type it again."), code="marks"
         )
     if "://" in name or "www." in name.casefold():
         raise ValidationError(_("A name cannot be a link. Please type just the name."), code="link")

@@ -39,7 +39,7 @@ def _keep(request: HttpRequest) -> HttpResponse:
     except DatabaseError:
         logger.exception("a name could not be kept")
         if form.is_valid():
-            form.add_error(None, _("Your name could not be kept just now. Please try again in a moment."))
+            form.add_error(None, _("Your name could not be saved. Please try again in a moment."))
             return _page(request, form, status=503)
     return _page(request, form, status=422)
 

@@ -108,7 +108,7 @@ def test_a_message_shows_its_text_its_reply_and_every_failed_attempt(admin_clien
         message=row, seconds=0.5, phase="recipient", code=550, enhanced="5.1.1", text="No such user", decision="fail"
     )
     page = admin_client.get(f"/admin/notify/message/{row.pk}/change/").content.decode()
-    for words in ("Text of the mail", "550 5.1.1 No such user", "recipient", "failed for good"):
+    for words in ("Text of the mail", "550 5.1.1 No such user", "recipient", "failed permanently"):
         assert words in page
 
 

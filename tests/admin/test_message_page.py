@@ -92,7 +92,7 @@ def test_failed_attempts_are_told_in_words_with_cause_and_fix() -> None:
         "relay down",
         "naming the recipient, after 0.25 s",
         "<strong>550</strong> 5.1.1 No &lt;i&gt;",
-        "failed for good",
+        "failed permanently",
     ):
         assert words in page, words
     assert page.index("connecting, after") < page.index("naming the recipient, after")

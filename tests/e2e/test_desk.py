@@ -97,10 +97,10 @@ def test_an_operator_sees_an_outage_pauses_and_resumes_and_the_mail_arrives(
         press(page, "Resume", "what waits is sent now")
         [envelope] = server.wait_for(1)
         assert "Grace" in str(envelope.message["Subject"]) + envelope.message.as_string()
-        comes(page, "everything has left")
+        comes(page, "queue empty")
         expect(page.get_by_role("heading", name="Mail works.")).to_be_visible()
 
-    page.get_by_role("link", name="Who did what").click()
+    page.get_by_role("link", name="Audit log").click()
     expect(page.get_by_role("main")).to_contain_text("the provider moves")
     expect(page.get_by_role("main")).to_contain_text("Sending goes on")
 
@@ -203,7 +203,7 @@ def test_the_chart_and_the_buttons_need_no_script(operator: Page, live_server: A
     expect(picture).to_be_visible()
     expect(picture).to_have_accessible_description(re.compile(r"In all 5,?460 sent"))
     expect(operator.get_by_role("table")).not_to_be_visible()
-    operator.get_by_text("The same as a table").click()
+    operator.get_by_text("Show as a table").click()
     expect(operator.get_by_role("row")).to_have_count(41)
     press(operator, "Pause", "Mail is paused")
 

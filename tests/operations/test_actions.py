@@ -44,7 +44,7 @@ def test_the_status_of_an_empty_outbox() -> None:
     assert facts["relay"]["state"] == "open"
     assert actions.status_lines(facts) == [
         "messages  queued 0, sending 0, sent 0, failed 0, cancelled 0",
-        "relay  open",
+        "relay  working",
         "last success  never",
     ]
 
@@ -62,7 +62,7 @@ def test_the_status_says_what_waits_since_when_and_why() -> None:
     assert facts["events"]["waiting"] == 1
     text = "\n".join(actions.status_lines(facts))
     assert "oldest due  6" in text
-    assert f"relay  down since {facts['relay']['since']}, 2 waiting: Connection refused" in text
+    assert f"relay  interrupted since {facts['relay']['since']}, 2 waiting: Connection refused" in text
     assert "next probe  20" in text
     assert "events waiting for a digest  1" in text
 
@@ -71,7 +71,7 @@ def test_a_held_relay_and_a_pause_are_named() -> None:
     Relay.current()
     breaker.report_failure(breaker.Permit(), Decision(outcome=Outcome.HOLD), reason="535 wrong password", diagnosis="")
     assert any(
-        line.startswith("relay  held") and "535 wrong password" in line
+        line.startswith("relay  on hold") and "535 wrong password" in line
         for line in actions.status_lines(actions.status())
     )
     breaker.pause("maintenance")

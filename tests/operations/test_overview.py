@@ -119,7 +119,7 @@ def test_a_cause_that_is_not_known_is_not_guessed() -> None:
     fail(DOWN)
     found = verdict()
     assert "tried again by itself" in str(found.headline)
-    assert (str(found.cause), found.fix) == ("The cause is none of those known here.", "")
+    assert (str(found.cause), found.fix) == ("The cause is unknown.", "")
     assert found.words == "535 5.7.8 wrong"
 
 
@@ -134,7 +134,7 @@ def test_mail_that_nobody_delivers_is_told_from_mail_that_the_relay_refuses(
     Relay.objects.update(last_success=timezone.now() - timedelta(hours=1))
     queue(due_at=timezone.now() - timedelta(seconds=90))
     found = verdict()
-    assert (found.mood, str(found.headline)) == ("bad", "Mail waits, and nobody sends it.")
+    assert (found.mood, str(found.headline)) == ("bad", "Mail is queued, but no worker is running.")
     assert words in str(found.fix)
 
 
@@ -143,7 +143,7 @@ def test_a_long_queue_that_moves_is_no_trouble(settings: Any) -> None:
     Relay.current()
     breaker.report_success(breaker.Permit())
     queue(due_at=timezone.now() - timedelta(seconds=90))
-    assert (verdict().mood, str(verdict().headline)) == ("slow", "Mail works, and is behind.")
+    assert (verdict().mood, str(verdict().headline)) == ("slow", "Mail works, but the queue is behind.")
 
 
 def test_a_pause_is_told_with_its_reason() -> None:
@@ -167,7 +167,7 @@ def test_the_page_says_what_waits_what_was_sent_and_what_comes(admin_client: Cli
     Event.objects.create(topic="order", key="1", subject="New", summary="Order 1")
     text = " ".join(re.sub(r"<[^>]+>", " ", page_of(admin_client)).split())
     for words in (
-        "Mail does not leave: a person must act. The relay did not accept user and password.",
+        "Delivery is on hold: action required. The relay did not accept user and password.",
         "What was heard 535 5.7.8 wrong",
         "Waiting 3 the oldest was due 1 minute ago",
         "Sent in 24 h 1,234",
@@ -235,7 +235,7 @@ def test_its_buttons_work_there_too(admin_user: User) -> None:
 def test_what_is_configured_wrongly_is_said_with_its_remedy(admin_client: Client, settings: Any) -> None:
     assert "desk-problems" not in page_of(admin_client)
     settings.FLASKY_ADMIN = []
-    assert "FLASKY_ADMIN is not set: nobody is told of new visitors." in page_of(admin_client)
+    assert "FLASKY_ADMIN is not set: no one is notified of new visitors." in page_of(admin_client)
     assert "Set FLASKY_ADMIN=you@example.com" in page_of(admin_client)
 
 

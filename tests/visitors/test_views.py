@@ -96,7 +96,7 @@ def test_without_a_database_the_admin_asks_to_come_again(client: Client, monkeyp
     client.raise_request_exception = False
     answer = client.get("/admin/")
     assert answer.status_code == 503
-    assert "We are away for a moment" in answer.content.decode()
+    assert "We will be back in a moment" in answer.content.decode()
 
 
 def _out_of_order(*args: object, **kwargs: object) -> None:
@@ -180,7 +180,7 @@ def test_a_fault_of_ours_is_said_in_the_pages_hand(client: Client, monkeypatch: 
     client.raise_request_exception = False
     answer = client.post("/", {"name": "Ann"})
     assert answer.status_code == 500
-    assert "Something broke on our side" in answer.content.decode()
+    assert "Something went wrong on our side" in answer.content.decode()
 
 
 @pytest.mark.parametrize("template", ["400", "403", "403_csrf", "404", "413", "429", "500", "503"])
@@ -216,7 +216,7 @@ def test_the_page_brings_all_it_needs_and_is_small(client: Client) -> None:
 def test_a_form_without_its_token_is_answered_kindly() -> None:
     answer = Client(enforce_csrf_checks=True).post("/", {"name": "Ann"})
     assert answer.status_code == 403
-    assert "This page had grown old" in answer.content.decode()
+    assert "This page has expired" in answer.content.decode()
 
 
 def test_health_answers(client: Client) -> None:

@@ -26,12 +26,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
-            "Deliver the messages that are due, and end. "
-            "With --watch: until SIGTERM, which finishes the message in hand."
+            "Deliver the messages that are due, then exit. With --watch: run until "
+            "SIGTERM, which finishes the current message."
         )
-        parser.add_argument("--watch", action="store_true", help=_("go on until SIGTERM or Ctrl-C"))
+        parser.add_argument("--watch", action="store_true", help=_("run until SIGTERM or Ctrl-C"))
         parser.add_argument(
-            "--connections", type=int, metavar="N", help=_("connections to the relay at a time (NOTIFY_CONNECTIONS)")
+            "--connections",
+            type=int,
+            metavar="N",
+            help=_("simultaneous connections to the mail server (NOTIFY_CONNECTIONS)"),
         )
 
     def handle(self, *args: Any, watch: bool, connections: int | None, **options: Any) -> None:
@@ -46,7 +49,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *received: stop.set())
         if watch:
             refuse_old_tables()
-            self.stderr.write(_("delivering over %d connection(s); SIGTERM or Ctrl-C ends it") % connections)
+            self.stderr.write(_("delivering over %d connection(s); stop with SIGTERM or Ctrl-C") % connections)
             dispatch.watch(connections=connections, stop=stop)
             return
         with errors_explained(_("Nothing is lost; try again.")):

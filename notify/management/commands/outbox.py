@@ -22,13 +22,13 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(
             dest="action", required=True, metavar="status|retry|cancel|resend|pause|resume|probe|purge"
         )
-        self._action(actions, "status", _("counts by state, the oldest due message, the relay and why"))
+        self._action(actions, "status", _("show counts by state, the oldest due message, and the mail server's state"))
         for name, does, all_of_them in (
-            ("retry", _("send again what failed or waits"), _("every message that can be retried")),
-            ("cancel", _("never send what waits"), _("every message that can be cancelled")),
+            ("retry", _("send failed or queued messages now"), _("every message that can be retried")),
+            ("cancel", _("cancel queued messages"), _("every message that can be cancelled")),
         ):
             action = self._action(actions, name, does)
-            action.add_argument("ids", nargs="*", type=int, metavar="ID", help=_("messages, by the admin's number"))
+            action.add_argument("ids", nargs="*", type=int, metavar="ID", help=_("message numbers, as in the admin"))
             action.add_argument("--all", action="store_true", help=all_of_them)
             action.add_argument("--recipient", help=_("only messages to this address"))
             action.add_argument("--diagnosis", help=_("only messages with this diagnosis"))
@@ -37,12 +37,14 @@ class Command(BaseCommand):
         resend.add_argument("ids", nargs="+", type=int, metavar="ID")
         pause = self._action(actions, "pause", _("send nothing until `outbox resume`"))
         pause.add_argument("--reason", default=_("paused by an operator"))
-        self._action(actions, "resume", _("send again, and try a held relay now"))
-        self._action(actions, "probe", _("try a relay that is down or held now, not at its next time"))
-        purge = self._action(actions, "purge", _("remove finished messages and told events after NOTIFY_KEEP_DAYS"))
-        purge.add_argument("--days", type=int, metavar="N", help=_("in place of NOTIFY_KEEP_DAYS"))
+        self._action(actions, "resume", _("resume sending; if it was on hold, try now"))
+        self._action(actions, "probe", _("if delivery is interrupted or on hold, try now"))
+        purge = self._action(
+            actions, "purge", _("remove finished messages and notified events older than NOTIFY_KEEP_DAYS")
+        )
+        purge.add_argument("--days", type=int, metavar="N", help=_("instead of NOTIFY_KEEP_DAYS"))
         if apps.is_installed("notify.visitors"):
-            purge.add_argument("--visitors", action="store_true", help=_("remove visitors of that age too"))
+            purge.add_argument("--visitors", action="store_true", help=_("also remove visitors of that age"))
 
     def _action(self, actions: Any, name: str, does: str) -> ArgumentParser:
         action: ArgumentParser = actions.add_parser(name, help=does, description=does)

@@ -23,13 +23,11 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []  # what is wrong with the configuration is said as a stage
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.description = _(
-            "Send a test mail to the addresses, or to FLASKY_ADMIN, and say at each stage what happened."
-        )
+        parser.description = _("Send a test mail to the addresses, or to FLASKY_ADMIN, and report each stage.")
         parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help=_("default: FLASKY_ADMIN"))
         parser.add_argument("--check", action="store_true", help=_("stop before DATA: nothing is sent"))
         parser.add_argument(
-            "--via", choices=["direct", "outbox"], default="direct", help=_("outbox: through whoever delivers here")
+            "--via", choices=["direct", "outbox"], default="direct", help=_("outbox: queue it for the running worker")
         )
         parser.add_argument("--json", action="store_true", help=_("the same facts as JSON"))
         parser.add_argument("--list-services", action="store_true", help=_("the presets that MAIL_SERVICE knows"))

@@ -30,17 +30,17 @@ _APP_PASSWORD = _("Make an app password in the account's security settings and p
 _AUTHORIZATION_CODE = _(
     "In the webmail's settings switch on SMTP, make an authorization code (授权码) and put it into MAIL_PASSWORD."
 )
-_SET_LOGIN = _("Set MAIL_USERNAME and MAIL_PASSWORD for the process that sends, and start it anew.")
+_SET_LOGIN = _("Set MAIL_USERNAME and MAIL_PASSWORD for the sending process, and restart it.")
 _USE_STARTTLS = _("Set MAIL_USE_TLS=true and MAIL_USE_SSL=false (usual on ports 587 and 25).")
 _USE_TLS = _("Set MAIL_USE_SSL=true and MAIL_USE_TLS=false (usual on port 465).")
-_WAIT = _("Nothing: it is tried again by itself. If it lasts, see to the network between here and there.")
+_WAIT = _("No action needed; retrying automatically. If it persists, check the network.")
 _CA = _("Have the relay send its whole chain, or let SSL_CERT_FILE name a file with the authority's certificate.")
 _SET_SENDER = _("Set FLASKY_MAIL_SENDER to the address in MAIL_USERNAME.")
 
 # ruff: noqa: E501  (tables: a row is a line)
 # fmt: off
 _LOGIN = [
-    ("app-password-required", _("The account has 2-step verification, and its own password does not do here."), _APP_PASSWORD),
+    ("app-password-required", _("The account has 2-step verification, so the account password is not accepted here."), _APP_PASSWORD),
     ("gmail-credentials", _("Google did not accept user and password."),
      _("Write the full address into MAIL_USERNAME and a fresh app password into MAIL_PASSWORD.")),
     ("browser-login", _("Google flagged the sign-in."),
@@ -71,15 +71,15 @@ _TLS = [
      _("See whether MAIL_PORT is right; on port 465 set MAIL_USE_SSL=true and MAIL_USE_TLS=false.")),
     ("starttls-on-tls-port", _("TLS is on already, and STARTTLS was asked for on top."), _USE_TLS),
     ("tls-on-plain-port", _("The port begins in clear, and TLS was spoken from the first byte."), _USE_STARTTLS),
-    ("certificate-expired", _("The relay's certificate has expired."), _("Whoever runs the relay renews it; unless this machine's clock is wrong.")),
-    ("certificate-not-yet-valid", _("The relay's certificate is not valid yet."), _("See whether this machine's clock is right.")),
+    ("certificate-expired", _("The relay's certificate has expired."), _("The mail server's operator must renew it; also check this machine's clock.")),
+    ("certificate-not-yet-valid", _("The relay's certificate is not valid yet."), _("Check this machine's clock.")),
     ("certificate-self-signed", _("The relay's certificate is signed by itself, or by an authority unknown here."), _CA),
-    ("certificate-unknown-issuer", _("Nobody known here vouches for the relay's certificate."), _CA),
+    ("certificate-unknown-issuer", _("The mail server's certificate is not signed by an authority known here."), _CA),
     ("certificate-wrong-name", _("The relay's certificate is for another name."),
-     _("Set MAIL_SERVER to a name that stands in the certificate.")),
+     _("Set MAIL_SERVER to a name in the certificate.")),
     ("certificate-refused", _("The relay's certificate could not be verified."), _CA),
     ("tls-no-common-ground", _("Relay and this machine have no version or cipher of TLS in common."),
-     _("Whoever runs the relay brings its TLS up to date (1.2 at least).")),
+     _("The mail server's operator must update its TLS (at least 1.2).")),
 ]
 _SENDER = [
     ("sender-not-login", _("The sender differs from the account that logged in."), _SET_SENDER),
@@ -92,7 +92,7 @@ _SENDER = [
     ("no-reverse-dns", _("The address that sends has no valid reverse DNS name (PTR record)."),
      _("Have the network's operator set one, or send through a provider you log in to.")),
     ("relay-denied", _("The relay takes mail for others only from those it knows: by their login, or by their network."),
-     _("Set MAIL_USERNAME and MAIL_PASSWORD. Where they are set: whoever runs the relay lets this account send.")),
+     _("Set MAIL_USERNAME and MAIL_PASSWORD. If they are set, the mail server's operator must allow this account to send.")),
     ("blocklisted", _("The mail server refuses this machine's address: it is on a blocklist or has a bad reputation."),
      _("Send through a provider you log in to, or have the address taken off the list the reply names.")),
 ]
@@ -106,9 +106,9 @@ _NETWORK = [
     ("unknown-host", _("The relay's name could not be resolved."), _("Check MAIL_SERVER, and this machine's DNS.")),
     ("refused", _("The relay's machine refuses the connection: nothing listens on that port, or a firewall says no."),
      _("Check MAIL_SERVER and MAIL_PORT, and whether the relay runs.")),
-    ("unreachable", _("No network leads from here to the relay."),
+    ("unreachable", _("There is no network route to the mail server."),
      _("See to this machine's network; where only IPv6 fails, let MAIL_SERVER be a name with an IPv4 address.")),
-    ("connect-timeout", _("Nobody answered at the relay's address in time: often a firewall, or a blocked port 25."),
+    ("connect-timeout", _("There was no answer from the mail server in time: often a firewall, or a blocked port 25."),
      _("Check MAIL_SERVER and MAIL_PORT; try port 587 or 465, or a proxy (MAIL_PROXY).")),
     ("no-greeting", _("The relay took the connection and did not greet: perhaps its port speaks TLS from the first byte."),
      _("If that is port 465: MAIL_USE_SSL=true and MAIL_USE_TLS=false. Else it is overloaded, and tried again.")),
@@ -116,13 +116,13 @@ _NETWORK = [
     ("silent", _("The relay did not answer in time (MAIL_TIMEOUT)."), _WAIT),
 ]
 _ONE_MESSAGE = [
-    ("outcome-unknown", _("The message was handed over whole, and the relay's answer never came: it may have been taken."),
-     _("Nothing: it is sent again with the same Message-ID, so that most mailboxes show it once.")),
+    ("outcome-unknown", _("The whole message was sent, but no reply was received: it may have been accepted."),
+     _("No action needed; it is sent again with the same Message-ID, so most mailboxes show it once.")),
     ("same-message-id", _("Google has seen this Message-ID too often."), _("Send it as a new message, and less often.")),
     ("looks-like-spam", _("The provider takes it for spam: repeated content, or headers that look incomplete."),
      _("Give it a real sender, recipient and subject, and vary the text.")),
     ("looks-like-spam-for-now", _("The provider takes it for spam at the moment."),
-     _("Nothing: it is tried again. If it stays so, vary the text and send less.")),
+     _("No action needed; retrying automatically. If it persists, vary the text and send less.")),
     ("sender-header-differs", _("The envelope's sender and the From header differ."),
      _("Make them equal: set FLASKY_MAIL_SENDER to the address in MAIL_USERNAME.")),
     ("too-large", _("The message is larger than the relay takes."), _("Send it smaller, or raise the relay's limit.")),
@@ -132,21 +132,21 @@ _ONE_MESSAGE = [
     ("mailbox-disabled", _("The recipient's mailbox is disabled."), _("Ask the recipient, or use another address (FLASKY_ADMIN for administrators).")),
     ("recipient-throttled", _("The recipient gets more mail than their provider accepts at the moment."),
      _("Send less to this recipient; mail that was only deferred is retried automatically.")),
-    ("mailbox-full", _("The recipient's mailbox is full."), _("The recipient makes room.")),
-    ("greylisted", _("The recipient's server defers mail from those it does not know yet."), _("Nothing: it is tried again.")),
+    ("mailbox-full", _("The recipient's mailbox is full."), _("The recipient must free some space.")),
+    ("greylisted", _("The recipient's server defers mail from those it does not know yet."), _("No action needed; retrying automatically.")),
 ]
 _PAUSES = [
     ("daily-quota", _("The account has sent as much as it may in a day."),
-     _("Nothing: sending goes on in a day. If that happens often, raise NOTIFY_INTERVAL or use a provider with more."), DAY),
+     _("No action needed; sending resumes in a day. If it happens often, raise NOTIFY_INTERVAL or use a provider with a higher limit."), DAY),
     ("login-throttled", _("The provider limits how fast logins, connections or messages may come from here."),
-     _("Nothing: it waits and goes on. Fewer processes and NOTIFY_CONNECTIONS=1 help."), THROTTLED),
+     _("No action needed; sending resumes automatically. Fewer processes and NOTIFY_CONNECTIONS=1 help."), THROTTLED),
     ("ses-throttled", _("Amazon SES: more messages in a second than the account may send."),
-     _("Nothing: it waits and goes on. Fewer connections (NOTIFY_CONNECTIONS) help, or a higher rate from Amazon."), 60),
+     _("No action needed; sending resumes automatically. Fewer connections (NOTIFY_CONNECTIONS) help, or a higher rate from Amazon."), 60),
     ("auth-twice", _("The connection was logged in already, and a second login was refused."),
-     _("Nothing: one login per connection is the rule here, and the next connection is a fresh one."), FRESH_SESSION),
+     _("No action needed; the next attempt opens a new connection, with one login."), FRESH_SESSION),
     ("starttls-not-now", _("The mail server offers STARTTLS and cannot do it at the moment. Nothing is sent in clear."),
      _("No action needed; retrying automatically. If it persists, the mail server's operator must repair its TLS."), 60),
-    ("out-of-step", _("The relay lost track of the session."), _("Nothing: the next attempt opens a fresh connection."), FRESH_SESSION),
+    ("out-of-step", _("The relay lost track of the session."), _("No action needed; the next attempt opens a new connection."), FRESH_SESSION),
 ]
 # fmt: on
 

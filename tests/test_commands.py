@@ -208,7 +208,7 @@ def test_watch_delivers_until_sigterm_and_exits_with_0(make_site: Callable[..., 
     )
     assert watch.stderr
     assert watch.stdout
-    assert watch.stderr.readline() == "delivering over 2 connection(s); SIGTERM or Ctrl-C ends it\n"
+    assert watch.stderr.readline() == "delivering over 2 connection(s); stop with SIGTERM or Ctrl-C\n"
     made = site.manage(
         "shell", "-v0", "-c", "from notify.visitors.models import Visitor; Visitor.objects.create(name='Ann')"
     )

@@ -103,13 +103,13 @@ def test_the_text_fits_seventy_two_columns_and_is_signed(message: EmailMultiAlte
     assert "\n\n\n" not in str(message.body)
     signature = lines[lines.index("-- ") + 1 :]
     assert signature[-1] == "http://flasky.example.com"
-    assert signature[0].startswith("You get this because ")
+    assert signature[0].startswith("You received this because ")
 
 
 def test_a_test_says_that_it_is_one_and_not_that_its_reader_stands_in_the_settings() -> None:
     for body in (str(ALL["test"].body), html_of(ALL["test"])):
         assert "FLASKY_ADMIN" not in body
-        assert "somebody tests" in " ".join(body.split())
+        assert "someone is testing" in " ".join(body.split())
 
 
 def test_long_words_of_others_are_folded() -> None:

@@ -92,7 +92,7 @@ def test_a_wrong_configuration_is_said_before_anything_is_tried(
     [
         ({"use_tls": True, "port": 465}, "MAIL_USE_TLS on port 465: that port speaks TLS from the first byte"),
         ({"use_ssl": True, "port": 587}, "MAIL_USE_SSL on port 587: that port begins in clear"),
-        ({"host": "relay.invalid"}, "the sender is flasky@example.com, which no provider takes"),
+        ({"host": "relay.invalid"}, "the sender is flasky@example.com, which no provider accepts"),
     ],
 )
 def test_what_looks_odd_is_a_warning_and_is_tried_all_the_same(
@@ -112,7 +112,7 @@ def test_what_looks_odd_is_a_warning_and_is_tried_all_the_same(
 class TestAForeignBackend:
     def test_it_has_one_stage(self) -> None:
         assert run()[0] == 0
-        assert "PASS data taken by tests.backends.Scripted (" in run()[1]
+        assert "PASS data accepted by tests.backends.Scripted (" in run()[1]
         assert len(Scripted.sent) == 2
 
     def test_its_failure_is_explained_like_any_other(self) -> None:
@@ -177,7 +177,7 @@ class TestTheOutbox:
         monkeypatch.setattr(self_test.time, "sleep", deliver_another)
         code, printed = run("--via", "outbox")
         assert code == 1
-        assert "FAIL data admin@example.com: it waits its turn (1 are due) (" in printed
+        assert "FAIL data admin@example.com: it is queued (1 are due) (" in printed
 
     def test_nobody_delivers(self) -> None:
         code, printed = run("--via", "outbox")

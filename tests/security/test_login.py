@@ -151,4 +151,4 @@ def test_sendtestmail_warns_of_it_too(use_transport: Any, free_port: int) -> Non
     out = io.StringIO()
     with suppress(SystemExit):
         call_command("sendtestmail", "you@example.com", stdout=out, no_color=True)
-    assert "WARN config MAIL_PASSWORD goes to 198.51.100.1 in clear" in out.getvalue()
+    assert "WARN config MAIL_PASSWORD is sent to 198.51.100.1 unencrypted" in out.getvalue()

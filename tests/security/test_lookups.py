@@ -253,8 +253,8 @@ def test_a_value_that_cannot_be_is_told_so_above_the_list(admin_client: Client, 
             answer = admin_client.get(f"{list_of(model)}?{query_of(name, value)}")
             assert (answer.status_code, answer["Location"]) == (302, list_of(model)), (name, value)
     page = admin_client.get(list_of(model)).content.decode()
-    assert "cannot be narrowed" in page
-    assert "too much to search for" in page
+    assert "cannot be filtered" in page
+    assert "search is too long" in page
     for name in of(model).lookups:
         twice = query_of(name, *["1"] * 900)
         assert admin_client.get(f"{list_of(model)}?{twice}").status_code == 302, name

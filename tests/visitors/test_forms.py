@@ -32,7 +32,7 @@ def test_a_name_comes_out_folded() -> None:
         ("name=%20%09%E3%80%80", "Please type a name."),
         ("name=A%00nn", "That name contains characters that cannot be displayed. Please type it with letters."),
         ("name=A%0Ann", "That name contains characters that cannot be displayed. Please type it with letters."),
-        ("name=Ab%CC%81%CC%81%CC%81%CC%81%CC%81", "That name holds marks that do not belong to a letter."),
+        ("name=Ab%CC%81%CC%81%CC%81%CC%81%CC%81", "That name contains marks that do not belong to a letter."),
         ("name=" + "x" * 65, "That name is too long: at most 64 characters, please."),
         ("name=" + "x" * 100_000, "That name is too long: at most 64 characters, please."),
         ("name=https%3A%2F%2Fx", "A name cannot be a link. Please type just the name."),

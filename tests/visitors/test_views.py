@@ -48,7 +48,7 @@ def test_a_known_name_is_met_again(client: Client) -> None:
         ("", "Please type a name."),
         ("x" * 65, "That name is too long: at most 64 characters, please."),
         ("www.example.com", "A name cannot be a link."),
-        ("\u3164", "cannot be shown"),
+        ("\u3164", "cannot be displayed"),
         ("...", "at least one letter"),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_name_that_cannot_be_kept_is_said_so_honestly(client: Client, monkeypa
     page = answer.content.decode()
     assert answer.status_code == 503
     assert 'value="Ann"' in page
-    assert "could not be kept" in page
+    assert "could not be saved" in page
     assert "aria-invalid" not in page
     assert not Visitor.objects.exists()
     assert not Event.objects.filter(topic="new_visitor").exists()

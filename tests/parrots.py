@@ -47,9 +47,11 @@ class ParrotRelay(Listener):
                 return
 
     def _log_in(self, client: socket.socket, stream: Any, line: str) -> None:
-        self._hear(line)
-        if self._mechanism == "LOGIN":
-            client.sendall(b"334 UGFzc3dvcmQ6\r\n")
+        if self._mechanism != "LOGIN":
+            self._hear(line)
+            return
+        for question in (b"Username:", b"Password:"):
+            client.sendall(b"334 " + base64.b64encode(question) + b"\r\n")
             self._hear(stream.readline().decode().strip())
 
     def _hear(self, line: str) -> None:

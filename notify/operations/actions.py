@@ -177,11 +177,16 @@ def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> 
 def _delete_messages(rows: MessageQuerySet) -> int:
     """Delete messages, and the bodies that no other message shares."""
     total = 0
-    while found := list(rows.order_by("pk").values_list("pk", "body_id")[:PURGED_AT_ONCE]):
+    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:PURGED_AT_ONCE]):
         with transaction.atomic():
-            rows.filter(pk__in=[key for key, _ in found]).delete()
-            shared = Message.objects.filter(body=OuterRef("pk"))
-            Body.objects.filter(~Exists(shared), pk__in={body for _, body in found}).delete()
+            # Locked under its condition, for Django deletes by key what it has read: an operator may retry a message
+            # meanwhile. The bodies, too: two purges at a time would each see the other's messages and leave the body.
+            locked = rows.filter(pk__in=keys).order_by("pk").select_for_update()
+            found = dict(locked.values_list("pk", "body_id"))
+            bodies = Body.objects.filter(pk__in=set(found.values()))
+            list(bodies.order_by("pk").select_for_update().values_list("pk", flat=True))
+            Message.objects.filter(pk__in=found).delete()
+            bodies.filter(~Exists(Message.objects.filter(body=OuterRef("pk")))).delete()
         total += len(found)
     return total
 
@@ -189,7 +194,6 @@ def _delete_messages(rows: MessageQuerySet) -> int:
 def _delete(rows: Any) -> int:
     total = 0
     while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:PURGED_AT_ONCE]):
-        # Still under its condition: an operator may have retried a message since.
         rows.filter(pk__in=keys).delete()
         total += len(keys)
     return total

@@ -1,5 +1,7 @@
 """What an operator sees of the outbox and does to it."""
 
+import contextlib
+import threading
 from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage as ParsedMessage
@@ -7,6 +9,8 @@ from typing import Any
 
 import pytest
 from django.core.mail import EmailMessage
+from django.db import connection, transaction
+from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from notify import dispatch
@@ -171,6 +175,53 @@ def test_a_purge_takes_a_body_with_the_last_message_that_shares_it(monkeypatch: 
     assert Body.objects.count() == 1
     Message.objects.update(state="sent", sent_at=old)
     assert actions.purge(days=90, now=now)["messages"] == 1
+    assert not Body.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_is_retried_during_a_purge_is_purged_or_retried_and_never_both() -> None:
+    old = timezone.now() - timedelta(days=91)
+    queue(state="failed", created_at=old, due_at=old)
+    retried: list[int] = []
+
+    def retry() -> None:
+        retried.append(actions.retry(Message.objects.all()))
+        connection.close()
+
+    operator = threading.Thread(target=retry)
+
+    def meanwhile(**kwargs: Any) -> None:
+        operator.start()
+        operator.join(0.3)  # longer only if it must wait for the purge
+
+    pre_delete.connect(meanwhile, sender=Message)
+    try:
+        actions.purge(days=90)
+    finally:
+        pre_delete.disconnect(meanwhile, sender=Message)
+        operator.join()
+    assert retried == [Message.objects.count()]
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="on SQLite the second waits for the first to end")
+@pytest.mark.django_db(transaction=True)
+def test_two_purges_at_a_time_leave_no_body_that_nobody_shares() -> None:
+    EmailMessage("Subject", "Text", "me@example.com", ["a@example.com", "b@example.com"]).send()
+    both_deleted = threading.Barrier(2)
+
+    def purge(recipient: str) -> None:
+        with transaction.atomic():
+            actions._delete_messages(Message.objects.filter(recipient=recipient))
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both_deleted.wait(0.3)  # which never happens: one waits for the other
+        connection.close()
+
+    threads = [threading.Thread(target=purge, args=[name]) for name in ("a@example.com", "b@example.com")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not Message.objects.exists()
     assert not Body.objects.exists()
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -95,18 +96,25 @@ class Loop:
 def watch(*, connections: int, stop: threading.Event) -> None:
     """Deliver over so many connections until `stop` is set."""
     poll_seconds = POSTGRESQL_POLL_SECONDS if connection.vendor == "postgresql" else POLL_SECONDS
-    for thread in start_threads(connections, stop, threading.Event(), poll_seconds):
+    for thread in start_threads(stop, [threading.Event() for _ in range(connections)], poll_seconds):
         thread.join()
 
 
 def start_threads(
-    connections: int, stop: threading.Event, wake: threading.Event, poll_seconds: float = POLL_SECONDS
+    stop: threading.Event, wakes: Sequence[threading.Event], poll_seconds: float = POLL_SECONDS
 ) -> list[threading.Thread]:
-    """A thread per connection to the relay; the first one also notifies of events."""
-    threads = []
-    for number in range(connections):
-        loop = Loop(notifies=number == 0, stop=stop, wake=wake, connections=connections, poll_seconds=poll_seconds)
-        threads.append(threading.Thread(target=loop.run, name=f"deliver-{number}", daemon=False))
+    """A thread per connection to the relay, each with its own wake-up; the first one also notifies of events."""
+
+    def deliver(number: int) -> None:
+        # Made in the thread: it looks up this machine's name, and whoever starts the threads may be serving a visitor.
+        Loop(
+            notifies=number == 0, stop=stop, wake=wakes[number], connections=len(wakes), poll_seconds=poll_seconds
+        ).run()
+
+    threads = [
+        threading.Thread(target=deliver, args=[number], name=f"deliver-{number}", daemon=False)
+        for number in range(len(wakes))
+    ]
     for thread in threads:
         thread.start()
     return threads
@@ -142,7 +150,8 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._stop = Leaving(grace=0)
-        self._wake = threading.Event()
+        # One for each thread: one that they shared would be cleared by whichever of them sees it first.
+        self._wakes: list[threading.Event] = []
 
     def serve(self) -> None:
         """This process serves the site: deliver from the first request on, and at once in processes forked from it."""
@@ -156,7 +165,7 @@ class Dispatcher:
     def wake(self) -> None:
         """Something was committed."""
         if not self._is_disabled:
-            self._wake.set()
+            self._set_wakes()
             self.start()
 
     def start(self) -> None:
@@ -164,12 +173,13 @@ class Dispatcher:
             if any(thread.is_alive() for thread in self._threads):
                 return
             self._stop = Leaving(grace=0 if self._serving else settings.MAIL_TIMEOUT)
-            self._threads = start_threads(settings.NOTIFY_CONNECTIONS, self._stop, self._wake)
+            self._wakes = [threading.Event() for _ in range(settings.NOTIFY_CONNECTIONS)]
+            self._threads = start_threads(self._stop, self._wakes)
 
     def stop(self) -> None:
         """Finish the message in hand and end the threads."""
         self._stop.set()
-        self._wake.set()
+        self._set_wakes()
         for thread in self._threads:
             thread.join(settings.MAIL_TIMEOUT)
         self._threads = []
@@ -181,6 +191,10 @@ class Dispatcher:
         if serving:
             self.serve()
             self.start()
+
+    def _set_wakes(self) -> None:
+        for wake in self._wakes:
+            wake.set()
 
     def _on_request(self, **kwargs: Any) -> None:
         self.start()

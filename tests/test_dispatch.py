@@ -144,6 +144,47 @@ def test_a_stopped_dispatcher_starts_anew_when_it_is_woken(dispatcher: Dispatche
     assert len(threads()) == 1
 
 
+def test_a_wake_up_reaches_each_thread(monkeypatch: pytest.MonkeyPatch, settings: Any, dispatcher: Dispatcher) -> None:
+    settings.NOTIFY_CONNECTIONS = 2
+    wakes: list[threading.Event] = []
+    made = threading.Semaphore(0)
+    idle: Any = dispatch.Loop
+
+    class Watched(idle):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            wakes.append(options["wake"])
+            made.release()
+
+    monkeypatch.setattr(dispatch, "Loop", Watched)
+    dispatcher.wake()
+    assert made.acquire(timeout=10)
+    assert made.acquire(timeout=10)
+    dispatcher.wake()
+    wakes[0].clear()  # as a loop does before its turn
+    assert wakes[1].is_set()
+
+
+def test_whoever_starts_the_threads_does_not_wait_for_the_machines_name(
+    monkeypatch: pytest.MonkeyPatch, dispatcher: Dispatcher
+) -> None:
+    found, made = threading.Event(), threading.Event()
+    idle: Any = dispatch.Loop
+
+    class Slow(idle):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            assert found.wait(10)
+            made.set()
+
+    monkeypatch.setattr(dispatch, "Loop", Slow)
+    dispatcher.wake()
+    was_made = made.is_set()
+    found.set()
+    assert not was_made
+    assert made.wait(10)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_server_delivers_from_its_first_request_on(dispatcher: Dispatcher) -> None:
     dispatcher.serve()

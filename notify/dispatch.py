@@ -103,7 +103,10 @@ def watch(*, connections: int, stop: threading.Event) -> None:
 def start_threads(
     stop: threading.Event, wakes: Sequence[threading.Event], poll_seconds: float = POLL_SECONDS
 ) -> list[threading.Thread]:
-    """A thread per connection to the relay, each with its own wake-up; the first one also notifies of events."""
+    """A thread per connection to the relay, each with its own wake-up; the first one also notifies of events.
+
+    Where the machine has no room for all of them, fewer. Raises RuntimeError for none.
+    """
 
     def deliver(number: int) -> None:
         # Made in the thread: it looks up this machine's name, and whoever starts the threads may be serving a visitor.
@@ -111,12 +114,17 @@ def start_threads(
             notifies=number == 0, stop=stop, wake=wakes[number], connections=len(wakes), poll_seconds=poll_seconds
         ).run()
 
-    threads = [
-        threading.Thread(target=deliver, args=[number], name=f"deliver-{number}", daemon=False)
-        for number in range(len(wakes))
-    ]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    for number in range(len(wakes)):
+        thread = threading.Thread(target=deliver, args=[number], name=f"deliver-{number}", daemon=False)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not threads:
+                raise
+            logger.warning("delivery has %d threads instead of %d: %s", len(threads), len(wakes), error)
+            break
+        threads.append(thread)
     return threads
 
 
@@ -197,7 +205,10 @@ class Dispatcher:
             wake.set()
 
     def _on_request(self, **kwargs: Any) -> None:
-        self.start()
+        try:
+            self.start()
+        except RuntimeError as error:  # no more threads: the page is served all the same
+            logger.warning("delivery could not be started: %s", error)
 
 
 _dispatcher = Dispatcher()

@@ -144,6 +144,25 @@ def test_a_stopped_dispatcher_starts_anew_when_it_is_woken(dispatcher: Dispatche
     assert len(threads()) == 1
 
 
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_request_is_served_where_there_is_no_room_for_threads_and_starts_no_more_of_them(
+    room: int, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.NOTIFY_CONNECTIONS = 3
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if len(threads()) >= room:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    dispatcher.serve()
+    for _ in range(2):
+        request_started.send(sender=None)
+        assert len(threads()) == room
+
+
 def test_a_wake_up_reaches_each_thread(monkeypatch: pytest.MonkeyPatch, settings: Any, dispatcher: Dispatcher) -> None:
     settings.NOTIFY_CONNECTIONS = 2
     wakes: list[threading.Event] = []

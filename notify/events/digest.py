@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Min
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -45,6 +46,22 @@ def next_digests() -> dict[str, datetime]:
     topics = Event.objects.waiting().order_by().values_list("topic", flat=True).distinct()
     windows = Window.objects.filter(topic__in=topics).order_by("topic")
     return {window.topic: window.opened_at + _length() for window in windows if window.opened_at}
+
+
+def oldest_due() -> datetime | None:
+    """Since when the event that is due longest has been due: in the future if all must wait, None if none waits."""
+    keys = Event.objects.waiting().order_by().values("topic").annotate(oldest=Min("pk")).values("oldest")
+    events = list(Event.objects.filter(pk__in=list(keys.values_list("oldest", flat=True))))
+    windows = Window.objects.in_bulk([event.topic for event in events])
+    return min((_due_at(event, windows.get(event.topic)) for event in events), default=None)
+
+
+def _due_at(event: Event, window: Window | None) -> datetime:
+    """When a topic's oldest waiting event is due: as it happened, or at the end of an interval that had no room."""
+    interval = Interval(opened_at=window.opened_at, singles=window.singles) if window and window.opened_at else None
+    burst = policy.burst_of(event.topic, settings.NOTIFY_BURST)
+    plan = policy.decide(interval, [event.created_at], event.created_at, burst=burst, length=_length())
+    return plan.wait_until or event.created_at
 
 
 def _notify_topic(topic: str, now: datetime) -> int:

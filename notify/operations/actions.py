@@ -53,7 +53,7 @@ def health() -> dict[str, Any]:
     """The part of `status` that costs nothing, however long the history is."""
     relay = Relay.current()
     return {
-        "oldest_due_seconds": _age(Message.objects.due().aggregate(oldest=Min("due_at"))["oldest"]),
+        "oldest_due_seconds": _age(oldest_due(timezone.now())),
         "relay": {
             "state": relay.state,
             "reason": relay.reason,
@@ -63,6 +63,15 @@ def health() -> dict[str, Any]:
             "last_success": _iso(relay.last_success),
         },
     }
+
+
+def oldest_due(now: datetime) -> datetime | None:
+    """Since when the message or event that is due longest has been due; None if none is.
+
+    Events count, too: without a worker they do not become messages.
+    """
+    dues = [Message.objects.due().aggregate(oldest=Min("due_at"))["oldest"], digest.oldest_due()]
+    return min((due for due in dues if due and due <= now), default=None)
 
 
 def status_lines(facts: dict[str, Any]) -> list[str]:

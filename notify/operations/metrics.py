@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from notify.delivery import counts
 from notify.models import Event, Message, Outcome, Relay
+from notify.operations import actions
 
 VIEW = "notify.view_relay"
 State = Message.State
@@ -90,10 +91,10 @@ def _queue() -> Iterator[Metric]:
         depth.add_metric([state], unfinished.get(state, 0))
     depth.add_metric([State.FAILED], Message.objects.filter(state=State.FAILED).count())
     yield depth
-    oldest = Message.objects.due().order_by("due_at").values_list("due_at", flat=True).first()
+    oldest = actions.oldest_due(now)
     yield GaugeMetricFamily(
         "notify_oldest_due_seconds",
-        "How long the message that is due longest has been due; 0 when none is.",
+        "How long the message or event that is due longest has been due; 0 when none is.",
         value=max((now - oldest).total_seconds(), 0) if oldest else 0,
     )
     yield GaugeMetricFamily(

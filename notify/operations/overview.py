@@ -13,6 +13,7 @@ from notify.delivery import counts, transport
 from notify.delivery.counts import Hour
 from notify.events import digest
 from notify.models import Event, Message, Relay
+from notify.operations import actions
 from notify.smtp.diagnosis import rules
 
 HOURS = 48
@@ -60,7 +61,7 @@ class Overview:
 def overview(now: datetime | None = None) -> Overview:
     now = now or timezone.now()
     relay = Relay.current()
-    oldest = Message.objects.due().order_by("due_at").values_list("due_at", flat=True).first()
+    oldest = actions.oldest_due(now)
     return Overview(
         relay=relay,
         verdict=judge(relay, oldest, now),

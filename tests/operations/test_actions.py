@@ -11,6 +11,7 @@ import pytest
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
 from django.db.models.signals import pre_delete
+from django.test import Client
 from django.utils import timezone
 
 from notify import dispatch
@@ -18,7 +19,7 @@ from notify.delivery import breaker
 from notify.delivery.retry import Decision
 from notify.events.digest import notify_due
 from notify.models import Attempt, Body, Event, Message, Outcome, Relay, Window
-from notify.operations import actions
+from notify.operations import actions, overview
 from notify.visitors.models import Visitor
 from tests.delivery.test_claims import queue
 
@@ -51,6 +52,39 @@ def test_the_status_of_an_empty_outbox() -> None:
         "relay  working",
         "last success  never",
     ]
+
+
+def test_an_event_that_no_worker_mails_counts_as_due(settings: Any, client: Client) -> None:
+    settings.NOTIFY_READY_SECONDS, settings.NOTIFY_INTERVAL, settings.NOTIFY_BURST = 300, 300, 2
+    now = timezone.now()
+    event = Event.objects.create(topic="order", key="1", subject="s", summary="s", created_at=now)
+    Event.objects.create(topic="order", key="2", subject="s", summary="s", created_at=now)
+    assert client.get("/readyz").status_code == 200
+    Event.objects.filter(pk=event.pk).update(created_at=now - timedelta(seconds=400))
+    assert actions.health()["oldest_due_seconds"] == pytest.approx(400, abs=10)
+    assert client.get("/readyz").status_code == 503
+    assert overview.overview().verdict.mood == "bad"
+    assert actions.oldest_due(now) == now - timedelta(seconds=400)
+
+
+@pytest.mark.parametrize(
+    ("opened", "singles", "interval", "due"),
+    [
+        (450, 2, 300, 150),  # the interval had no room: due at its end
+        (450, 2, 500, None),  # which is still to come
+        (450, 1, 300, 400),  # it had room: due as it happened
+        (900, 2, 300, 400),  # it was over
+        (450, 2, 0, 400),  # nothing is folded
+    ],
+)
+def test_an_event_is_due_when_a_worker_would_mail_it(
+    opened: int, singles: int, interval: int, due: int | None, settings: Any
+) -> None:
+    settings.NOTIFY_INTERVAL, settings.NOTIFY_BURST = interval, 2
+    now = timezone.now()
+    Window.objects.create(topic="order", opened_at=now - timedelta(seconds=opened), singles=singles)
+    Event.objects.create(topic="order", key="1", subject="s", summary="s", created_at=now - timedelta(seconds=400))
+    assert actions.oldest_due(now) == (None if due is None else now - timedelta(seconds=due))
 
 
 def test_the_status_says_what_waits_since_when_and_why() -> None:

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 
-from flasky.views import bad_request, too_large
+from flasky.views import bad_request, not_found, too_large
 
 Handler = Callable[[HttpRequest], HttpResponse]
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 def read_forms_as_utf8(get_response: Handler) -> Handler:
@@ -17,6 +18,22 @@ def read_forms_as_utf8(get_response: Handler) -> Handler:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         request.encoding = "utf-8"
+        return get_response(request)
+
+    return middleware
+
+
+def pass_over_control_characters(get_response: Handler) -> Handler:
+    r"""No cookie holds a control character, no path NUL: PostgreSQL refuses NUL, and that is a 500.
+
+    Django reads `\000` in a cookie's quotes as NUL. What we set holds no such thing, so it is somebody else's.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if "\0" in request.path_info:
+            return not_found(request, Http404())
+        for name in [name for name, value in request.COOKIES.items() if _CONTROL.search(name + value)]:
+            del request.COOKIES[name]
         return get_response(request)
 
     return middleware

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
@@ -25,6 +26,17 @@ class Filter(SafeExceptionReporterFilter):
         if isinstance(cleansed, str) and "@" in cleansed:
             return _LOGIN_IN_URL.sub(self.cleansed_substitute, cleansed)
         return cleansed
+
+    def get_post_parameters(self, request: HttpRequest | None) -> Any:
+        """Django masks what a view has named, which a failure before the view forestalls; names tell here, too."""
+        found = super().get_post_parameters(request)
+        if not found or not self.is_active(request):
+            return found
+        masked = found.copy()
+        for name in found:
+            if self.hidden_settings.search(name):
+                masked[name] = self.cleansed_substitute
+        return masked
 
 
 class Reporter(ExceptionReporter):

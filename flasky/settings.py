@@ -62,6 +62,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "flasky.middleware.say_what_pages_may_load",
     "flasky.middleware.read_forms_as_utf8",
+    "flasky.middleware.pass_over_control_characters",
     "django.middleware.security.SecurityMiddleware",
     *(["whitenoise.middleware.WhiteNoiseMiddleware"] if find_spec("whitenoise") else []),
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -260,13 +261,21 @@ NOTIFY_FORM_SECONDS = env.number("NOTIFY_FORM_SECONDS", 1, 0, 60)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"debug_off": {"()": "django.utils.log.RequireDebugFalse"}},
+    "filters": {
+        "debug_off": {"()": "django.utils.log.RequireDebugFalse"},
+        # A 503 that a view answers on purpose (/readyz, as often as somebody asks) is no fault; an exception is.
+        "raised": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: bool(record.exc_info)},
+    },
     "formatters": {
         "line": {"()": "flasky.secrecy.Line", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
     },
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
-        "admins": {"class": "notify.operations.errors.AdminEventHandler", "level": "ERROR", "filters": ["debug_off"]},
+        "admins": {
+            "class": "notify.operations.errors.AdminEventHandler",
+            "level": "ERROR",
+            "filters": ["debug_off", "raised"],
+        },
     },
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "INFO"},

@@ -18,11 +18,8 @@ from django.utils.functional import Promise
 
 from notify import dispatch
 from notify.models import GIVE_UP_AFTER, Body, Message
-from notify.rendering.message import new_message_id, one_line
+from notify.rendering.message import SENSITIVE_HEADER, new_message_id, one_line
 from notify.smtp import folding
-
-# A mail that carries this header, with the value yes, is kept from those who may only view. It is not sent along.
-SENSITIVE_HEADER = "X-Flasky-Sensitive"
 
 # The token of django.contrib.auth's PasswordResetTokenGenerator within a link: seconds in base 36, half a SHA-256.
 _RESET_TOKEN = re.compile(r"[/=][0-9a-z]{6,7}-[0-9a-f]{32}(?![0-9a-f])")

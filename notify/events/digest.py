@@ -174,7 +174,10 @@ def _single(event: Event) -> EmailMultiAlternatives:
     if not event.template:
         raise contexts.ObjectGone("stored by a version that kept no template")
     context = {**contexts.load(event.context), "event": event}
-    return _build(event.subject, event.template, context, event.topic, rendering.new_message_id())
+    message = _build(event.subject, event.template, context, event.topic, rendering.new_message_id())
+    if event.topic.startswith(policy.ERRORS):  # with what a visitor sent, as on the event's page: for operators
+        message.extra_headers[rendering.SENSITIVE_HEADER] = "yes"
+    return message
 
 
 def _folded(newest: Sequence[Event], count: int, message_id: str) -> EmailMultiAlternatives:

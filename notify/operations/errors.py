@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError
 from django.utils.log import AdminEmailHandler
 from django.utils.module_loading import import_string
@@ -37,15 +38,19 @@ class AdminEventHandler(AdminEmailHandler):
         kind, place, words = _described(self._record)
         # Not imported above: logging is set up before models can be.
         notify_admins = import_string("notify.mail.notify_admins")
+        events = import_string("notify.models.Event").objects
+        topic = ERRORS + hashlib.sha256(f"{kind} {place}".encode()).hexdigest()[:16]
+        # Errors of a kind that wait for a digest are counted; the report of one is enough, or the table grows by it.
+        counted = settings.NOTIFY_INTERVAL and events.waiting().filter(topic=topic).exists()
         notify_admins(
-            ERRORS + hashlib.sha256(f"{kind} {place}".encode()).hexdigest()[:16],
+            topic,
             f"{kind} in {place}"[:200],
             "mail/error",
             key=uuid.uuid4().hex,
             summary=one_line(words)[:300],
             url="",
             subject_line=str(subject)[:1000],
-            report=str(message)[:REPORT_LENGTH],
+            report="" if counted else str(message)[:REPORT_LENGTH],
         )
 
 

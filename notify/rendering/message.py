@@ -17,6 +17,9 @@ from django.utils.functional import Promise
 
 logger = logging.getLogger(__name__)
 
+# A mail that carries this header, with the value yes, is kept from those who may only view. It is not sent along.
+SENSITIVE_HEADER = "X-Flasky-Sensitive"
+
 Text = str | Promise  # a lazy text is translated into the site's language
 
 # Never fetches anything. Rules that cannot be inlined (media queries, dark mode) stay in <style>.

@@ -1,12 +1,16 @@
 """Server errors are events: the first of a kind is mailed at once, the others are counted, so that none can flood."""
 
 import logging
+import logging.config
+import sys
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.db import DatabaseError
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 
+from flasky.secrecy import Reporter
 from notify import mail
 from notify.events.context import load
 from notify.events.digest import notify_due
@@ -81,6 +85,58 @@ def test_each_report_is_kept_with_its_event(logger: logging.Logger) -> None:
     report = load(event.context)["report"]
     assert "Traceback" in report
     assert "divide?by=nothing" in report
+
+
+def test_of_those_that_are_counted_one_report_is_kept(logger: logging.Logger) -> None:
+    divide(logger, 0)
+    notify_due()
+    for number in range(20):
+        divide(logger, 0, f"/divide/{number}")
+    reports = [load(event.context)["report"] for event in Event.objects.order_by("id")]
+    assert [bool(report) for report in reports] == [True, True, *[False] * 19]
+
+
+def test_without_intervals_each_is_mailed_with_its_report(logger: logging.Logger, settings: Any) -> None:
+    settings.NOTIFY_INTERVAL = 0
+    for _ in range(3):
+        divide(logger, 0)
+    assert notify_due() == 3
+    assert all(b"Traceback" in bytes(message.body.mime) for message in Message.objects.select_related("body"))
+
+
+def test_the_mail_is_for_operators_as_the_report_is(logger: logging.Logger, client: Client) -> None:
+    divide(logger, 0)
+    notify_due()
+    message = Message.objects.select_related("body").get()
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_message"))
+    client.force_login(viewer)
+    page = f"/admin/notify/message/{message.pk}"
+    assert [client.get(f"{page}/{part}/").status_code for part in ("html", "source", "download")] == [403] * 3
+    assert "Traceback" not in client.get(f"{page}/change/").content.decode()
+    assert b"X-Flasky" not in bytes(message.body.mime)
+
+
+@pytest.mark.parametrize("name", ["password", "old_password", "new_password1", "password2", "api_key", "Token"])
+def test_a_report_masks_what_forms_send_by_its_name_whether_or_not_the_view_was_reached(name: str) -> None:
+    request = RequestFactory().post("/admin/login/", {"username": "ann", name: "open sesame"})
+    try:
+        raise DatabaseError("before the view")
+    except DatabaseError:
+        reporter = Reporter(request, *sys.exc_info(), is_email=True)
+    for report in (reporter.get_traceback_text(), reporter.get_traceback_html()):
+        assert "open sesame" not in report
+        assert "ann" in report
+
+
+def test_a_503_that_a_view_means_is_no_server_error(settings: Any) -> None:
+    meant = logging.makeLogRecord({"levelno": logging.ERROR, "exc_info": None})
+    fault = logging.makeLogRecord({"levelno": logging.ERROR, "exc_info": (1, 2, 3)})
+    configurator = logging.config.DictConfigurator(settings.LOGGING)
+    raised = configurator.configure_filter(settings.LOGGING["filters"]["raised"])
+    assert "raised" in settings.LOGGING["handlers"]["admins"]["filters"]
+    assert not raised.filter(meant)
+    assert raised.filter(fault)
 
 
 def test_an_error_that_cannot_be_stored_raises_nothing(

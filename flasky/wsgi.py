@@ -4,8 +4,10 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from flasky import content_type
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
-application = get_wsgi_application()
+application = content_type.wsgi(get_wsgi_application())
 
 from notify import dispatch  # noqa: E402  (needs the apps, which the line above loads)
 

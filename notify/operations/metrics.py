@@ -48,10 +48,9 @@ REGISTRY.register(Outbox())
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
     """For who has the token (`Authorization: Bearer …`), or is staff and may see the relay; else 401 or 403."""
-    refused = _refusal(request)
-    if refused:
-        return refused
     try:
+        if refused := _refusal(request):
+            return refused
         text = generate_latest(REGISTRY)
     except DatabaseError as error:
         reason = f"The database does not answer: {type(error).__name__}\n"

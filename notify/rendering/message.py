@@ -25,7 +25,7 @@ Text = str | Promise  # a lazy text is translated into the site's language
 # Never fetches anything. Rules that cannot be inlined (media queries, dark mode) stay in <style>.
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
 # Between non-blanks: what mail programs take for part of an address. Also the dots of East Asia (RFC 3490 3.1).
-_LINKABLE_DOT = re.compile(r"(?<=\S)([.\u3002\uff0e\uff61])(?=\S)")
+_LINKABLE_DOT = re.compile(r"(?<=\S)([.\u2024\u3002\ufe52\uff0e\uff61])(?=\S)")
 # As the inliner writes tags: every value is in double quotes.
 _TAG = re.compile(r'<[a-zA-Z][^\s<>"]*+(?:\s++[^\s<>"=]++(?:="[^"]*+")?)*+\s*+/?>')
 _QUOTED = re.compile(r'"[^"]*+"')

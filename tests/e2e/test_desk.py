@@ -81,20 +81,20 @@ def test_an_operator_sees_an_outage_pauses_and_resumes_and_the_mail_arrives(
         comes(page, "Mail works.")
 
     visitor.post("Grace")
-    comes(page, "Mail does not leave just now.")
+    comes(page, "Delivery is interrupted")
     expect(page.get_by_role("main")).to_contain_text("nothing listens on that port, or a firewall says no")
     expect(page.get_by_role("main")).to_contain_text("Check MAIL_SERVER and MAIL_PORT")
     expect(page.get_by_role("main")).to_contain_text(re.compile(r"Waiting\s*1"))
 
-    page.get_by_label("Why it is paused").fill("the provider moves")
-    press(page, "Pause", "nothing is sent until somebody resumes")
+    page.get_by_label("Reason for the pause").fill("the provider moves")
+    press(page, "Pause", "nothing is sent until it is resumed")
     expect(page.get_by_role("heading", name="Mail is paused.")).to_be_visible()
     expect(page.get_by_role("main")).to_contain_text("ann: the provider moves")
     expect(page.get_by_role("main").get_by_role("button")).to_have_text(["Resume"])
 
     with MailServer(free_port) as server:
         server.stays_at(0, 2.5)
-        press(page, "Resume", "what waits is sent now")
+        press(page, "Resume", "queued mail is being sent now")
         [envelope] = server.wait_for(1)
         assert "Grace" in str(envelope.message["Subject"]) + envelope.message.as_string()
         comes(page, "queue empty")
@@ -110,17 +110,21 @@ def test_a_probe_ends_an_outage_long_before_its_time_and_a_test_mail_shows_it(
 ) -> None:
     log_in(page, site)
     Browser(site).post("Ada")
-    comes(page, "Mail does not leave just now.")
+    comes(page, "Delivery is interrupted")
     for _ in range(3):  # the next probe of its own accord is then minutes away
         before = failed_tries(site)
-        press(page, "Probe now", re.compile("The relay was tried, and nothing has changed|The relay is being tried"))
+        press(
+            page,
+            "Probe now",
+            re.compile("The mail server was tried, and nothing has changed|The mail server is being tried"),
+        )
         deadline = time.monotonic() + 20
         while failed_tries(site) == before:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
     with MailServer(free_port) as server:
-        press(page, "Probe now", re.compile("The relay answers|The relay is being tried"))
+        press(page, "Probe now", re.compile("The mail server works again|The mail server is being tried"))
         server.wait_for(1)
         comes(page, "Mail works.")
         press(page, "Send a test mail", "A test mail to ann@example.com is in the outbox.")
@@ -201,7 +205,7 @@ def test_the_chart_and_the_buttons_need_no_script(operator: Page, live_server: A
     operator.goto(f"{live_server.url}/{OVERVIEW}")
     picture = operator.get_by_role("img", name="Attempts to send in each of the last 48 hours")
     expect(picture).to_be_visible()
-    expect(picture).to_have_accessible_description(re.compile(r"In all 5,?460 sent"))
+    expect(picture).to_have_accessible_description(re.compile(r"In total 5,?460 sent"))
     expect(operator.get_by_role("table")).not_to_be_visible()
     operator.get_by_text("Show as a table").click()
     expect(operator.get_by_role("row")).to_have_count(41)

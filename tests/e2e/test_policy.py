@@ -9,6 +9,7 @@ from django.test import Client
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from notify.delivery import breaker
+from notify.events.digest import notify_due
 from notify.models import Event, Message
 from notify.visitors.models import Visitor
 
@@ -45,16 +46,17 @@ def listen(page: Page) -> list[str]:
 def test_no_page_of_the_admin_breaks_the_policy(operator: Page, live_server: Any) -> None:
     for name in ("Ann", "Bob"):
         Visitor.objects.create(name=name)
+    notify_due()
     group = Group.objects.create(name="operators")
     user, visitor = get_user_model().objects.get(), Visitor.objects.all()[0]
     message, event = Message.objects.all()[0], Event.objects.all()[0]
     breaker.pause("for a test")
     complaints = listen(operator)
     for path in (
-        *("", "notify/", "notify/relay/", "notify/visitor/", "notify/event/", "notify/message/", "auth/user/"),
-        *("notify/visitor/?q=Ann", "notify/message/?state=queued", "notify/visitor/add/", "auth/user/add/"),
-        *(f"notify/visitor/{visitor.pk}/change/", f"notify/visitor/{visitor.pk}/delete/"),
-        *(f"notify/visitor/{visitor.pk}/history/", f"notify/event/{event.pk}/change/"),
+        *("", "notify/", "notify/relay/", "visitors/visitor/", "notify/event/", "notify/message/", "auth/user/"),
+        *("visitors/visitor/?q=Ann", "notify/message/?state=queued", "visitors/visitor/add/", "auth/user/add/"),
+        *(f"visitors/visitor/{visitor.pk}/change/", f"visitors/visitor/{visitor.pk}/delete/"),
+        *(f"visitors/visitor/{visitor.pk}/history/", f"notify/event/{event.pk}/change/"),
         *(f"notify/message/{message.pk}/change/", f"auth/user/{user.pk}/change/", f"auth/user/{user.pk}/password/"),
         *(f"auth/group/{group.pk}/change/", "auth/group/add/?_popup=1", "password_change/"),
     ):

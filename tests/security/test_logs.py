@@ -145,9 +145,15 @@ def ask(site: Site, request: bytes) -> int:
 
 
 def messages(site: Site) -> list[str]:
+    """What administrators get, or will get once a worker has built it."""
     database = str(site.variables["DATABASE_URL"]).removeprefix("sqlite:///")
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        return [subject for (subject,) in connection.execute("SELECT subject FROM notify_message")]
+        return [
+            subject
+            for (subject,) in connection.execute(
+                "SELECT subject FROM notify_message UNION ALL SELECT subject || ' ' || summary FROM notify_event"
+            )
+        ]
 
 
 @pytest.fixture
@@ -201,7 +207,7 @@ def test_a_fault_of_ours_is_mailed_and_leaves_its_traceback(production: Callable
     site = production("broken_site", PYTHONPATH=f"{tmp_path}:.")
     assert ask(site, b"GET /broken/" + FORGED_PATH + b"%1b[2J HTTP/1.1\r\nHost: localhost\r\n\r\n") == 500
     said = site.output()
-    assert [subject for subject in messages(site) if "Internal Server Error: /broken/a" in subject]
+    assert [subject for subject in messages(site) if "RuntimeError" in subject and "/broken/a" in subject]
     assert "    Traceback (most recent call last):\n" in said
     assert r"    RuntimeError: it broke at /broken/a" in said
     assert (

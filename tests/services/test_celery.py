@@ -20,7 +20,8 @@ from tests.services.broker import Way
 from tests.site import ROOT, Browser, Site, environment
 
 MakeCelery = Callable[..., None]
-WAITING = "from notify.models import Message; print(Message.objects.unfinished().count())"
+WAITING = """from notify.models import Event, Message
+print(Message.objects.unfinished().count() + Event.objects.waiting().count())"""
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_what_a_lost_wake_up_left_is_found_by_beat_when_the_broker_is_back(
 
     way.close()
     post_quickly(site, "Bob")
-    assert "the broker took no wake-up" in site.output()
+    assert "the broker did not accept the wake-up" in site.output()
     relay.stays_at(1)
     assert waiting(site) == 1
     way.open()

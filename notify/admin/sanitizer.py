@@ -78,10 +78,10 @@ class _Writer:
         self.out.append(text.replace("<", "&lt;"))
 
     def show_address(self) -> None:
-        if self.pending:
+        if self.pending and self.out[-1:] != [self.pending]:  # not if it is the link's own text
             cut = "…" if len(self.pending) > ADDRESS_LENGTH else ""
             self.text(f" [{self.pending[:ADDRESS_LENGTH]}{cut}] ")
-            self.pending = ""
+        self.pending = ""
 
     def markup(self, start: int) -> int:
         """What begins with < and is no tag: a comment, what browsers take for one, or a mere <. Returns its end."""
@@ -116,12 +116,12 @@ class _Writer:
         return end
 
     def close(self, name: str) -> None:
+        if name == "a":
+            self.show_address()  # within it, in its colour: a button's words are light on dark
         if name in _FORMATS:
             self.formats = max(self.formats - 1, 0)
         if name in _ELEMENTS and name not in ("meta", "style"):
             self.out.append(f"</{name}>")
-        if name == "a":
-            self.show_address()
 
     def note_address(self, name: str, attributes: dict[str, str]) -> None:
         if not self.addresses or name == "link":

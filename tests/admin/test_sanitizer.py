@@ -219,7 +219,7 @@ def test_a_link_to_a_place_in_the_mail_shows_no_address() -> None:
 
 
 def test_a_long_address_is_cut() -> None:
-    assert shown(f'<a href="{"x" * 1000}">y</a>') == f"<a>y</a> [{'x' * ADDRESS_LENGTH}…] "
+    assert shown(f'<a href="{"x" * 1000}">y</a>') == f"<a>y [{'x' * ADDRESS_LENGTH}…] </a>"
 
 
 def test_what_comes_after_very_many_tags_is_left_out() -> None:

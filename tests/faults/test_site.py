@@ -37,7 +37,7 @@ def test_row_23_a_full_disk_is_said_honestly_and_the_input_kept(make_site: MakeS
         kept += 1
     else:
         pytest.fail("the disk was never full")
-    assert "could not be kept" in page
+    assert "could not be saved" in page
     site.kill()
     database = site.variables["DATABASE_URL"]
     with contextlib.closing(sqlite3.connect(str(database).removeprefix("sqlite:///"))) as connection:

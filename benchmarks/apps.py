@@ -1,4 +1,4 @@
-"""Who is told of a new visitor: the project, nobody, or a peer in the project's place (BENCH_MAIL)."""
+"""Where the notification of a new visitor goes: to the project, nowhere, or to a peer in its place (BENCH_MAIL)."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""What notification costs whoever saves: microseconds of a save() of a new name, less the same without mail.
+"""What a notification adds to a save: microseconds of a save() of a new name, less the same without mail.
 
-Each contestant is a process with a database of its own. They take short turns, and each turn is compared with that of
+Each contestant is a process with a separate database. They take short turns, and each turn is compared with that of
 the same moment without mail: the machine's mood is everybody's. While one saves the others are stopped (SIGSTOP), so
 that no thread of theirs delivers.
 """

@@ -1,7 +1,7 @@
 """The form under gunicorn, 2 workers of 4 threads: names a second and milliseconds of each, 1 and 16 clients.
 
 A closed loop: each client keeps its connection, has one CSRF token, and posts the next name when the last is answered.
-The page is the same for all; what differs is who is told of the name, and whether the relay takes mails or is silent.
+The page is the same for all; the notification differs, and whether the relay accepts mail or is silent.
 Each is compared, slice by slice, with the page without mail at the same moment: the machine's mood is everybody's.
 """
 
@@ -89,7 +89,7 @@ def _site(stage: Stage, contestant: Contestant) -> Iterator[Site]:
     with ExitStack() as exits:
         database = exits.enter_context(stage.database())
         if contestant in SILENT:
-            # Nobody accepts: the kernel completes the connection, and then nothing comes.
+            # No one accepts: the kernel completes the connection, and then nothing comes.
             port = exits.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
         else:
             port = exits.enter_context(Relay(stage.folder)).port

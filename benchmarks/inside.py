@@ -1,4 +1,4 @@
-"""What runs in a Django process of its own, with benchmarks.settings.
+"""What runs in a separate Django process, with benchmarks.settings.
 
 `python -m benchmarks.inside queue COUNT` queues mails of 2 KB through Django's email backend, ours or a peer's.
 `python -m benchmarks.inside save` saves as many new names as each line of its input says, and answers with a line of
@@ -34,7 +34,7 @@ def save() -> None:
         for name in itertools.islice(names, int(line)):
             row = visitor(name=name)
             began = time.perf_counter()
-            row.save()  # in a transaction of its own
+            row.save()  # in its own transaction
             answers.append(((time.perf_counter() - began) * 1e6, time.monotonic()))
         print(json.dumps(answers), flush=True)
 

@@ -58,7 +58,7 @@ def oldest_due() -> datetime | None:
 
 def _due_at(event: Event, window: Window | None) -> datetime:
     """When a topic's oldest waiting event is due: as it happened, or at the end of an interval that had no room."""
-    interval = Interval(opened_at=window.opened_at, singles=window.singles) if window and window.opened_at else None
+    interval = _interval(window) if window else None
     burst = policy.burst_of(event.topic, settings.NOTIFY_BURST)
     plan = policy.decide(interval, [event.created_at], event.created_at, burst=burst, length=_length())
     return plan.wait_until or event.created_at
@@ -89,9 +89,12 @@ def _plan(window: Window, now: datetime) -> tuple[Plan, list[Event]]:
     burst, length = policy.burst_of(window.topic, settings.NOTIFY_BURST), _length()
     ready = Event.objects.ready(now).filter(topic=window.topic).order_by("id")
     events = list(ready[: burst + 1 if length else UNFOLDED_AT_ONCE])
-    interval = Interval(opened_at=window.opened_at, singles=window.singles) if window.opened_at else None
     happened = [event.created_at for event in events]
-    return policy.decide(interval, happened, now, burst=burst, length=length), events
+    return policy.decide(_interval(window), happened, now, burst=burst, length=length), events
+
+
+def _interval(window: Window) -> Interval | None:
+    return Interval(opened_at=window.opened_at, singles=window.singles) if window.opened_at else None
 
 
 def _mail_singly(event: Event, now: datetime) -> int:

@@ -17,7 +17,7 @@ _COLUMNS = (
     *("topic", "key", "subject", "summary", "url", "template", "context"),
     *("created_at", "notified_at", "message_id"),
 )
-# Not bulk_create(ignore_conflicts=True), which says the same in twice the time: this is what a visitor waits for.
+# Not bulk_create(ignore_conflicts=True), which takes twice the time: the visitor waits for this statement.
 _INSERT = f"""
     INSERT INTO "notify_event" ({", ".join(f'"{column}"' for column in _COLUMNS)})
     VALUES ({", ".join(["%s"] * len(_COLUMNS))}) ON CONFLICT DO NOTHING
@@ -55,7 +55,7 @@ def record(
         "template": str(template),
         "context": contexts.dump(context),
         "created_at": now,
-        # Without administrators there is nobody to notify, now or later.
+        # Without administrators there is no one to notify, now or later.
         "notified_at": None if settings.FLASKY_ADMIN else now,
         "message_id": "",
     }

@@ -141,7 +141,7 @@ def test_a_probe_stranded_by_a_clock_set_back_is_due() -> None:
 
 
 def test_a_changed_configuration_gets_a_fresh_try(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "notify.breaker")
+    caplog.set_level("INFO", "notify.delivery.breaker")
     breaker.notice_configuration()
     assert not caplog.messages
     fail(HOLD)

@@ -27,11 +27,14 @@ class Session:
         if not transport.options().get("local_hostname"):
             own_name()  # now, as nothing is claimed yet
 
-    def send(self, message: Claimed) -> str:
-        """Hand one message over; returns the relay's reply, "" from a backend that does not keep it."""
+    def send(self, message: Claimed, *, following: Claimed | None = None) -> str:
+        """Hand one message over; returns the relay's reply, "" from a backend that does not keep it.
+
+        `following`: the message that will be sent next, if the caller knows it.
+        """
         was_open = self._ensure_open()
         try:
-            return self._hand_over(message)
+            return self._hand_over(message, following)
         except Exception as error:
             self.close()
             if not (was_open and _went_stale(error)):
@@ -39,7 +42,7 @@ class Session:
         # The relay had closed an idle connection: not this message's failure.
         self._ensure_open()
         try:
-            return self._hand_over(message)
+            return self._hand_over(message, following)
         except Exception:
             self.close()
             raise
@@ -70,9 +73,11 @@ class Session:
         check = getattr(self._backend, "check", None)
         return bool(check()) if check else False
 
-    def _hand_over(self, message: Claimed) -> str:
+    def _hand_over(self, message: Claimed, following: Claimed | None) -> str:
         assert self._backend  # noqa: S101  (_ensure_open made it)
-        if self._backend.send_messages([StoredMessage(message)]) == 0:
+        if self._sent + 1 >= RECYCLE_AFTER:
+            following = None
+        if self._backend.send_messages([StoredMessage(message, following)]) == 0:
             raise RuntimeError(f"{type(self._backend).__module__} accepted nothing and gave no reason")
         self._sent += 1
         self._used_at = time.monotonic()

@@ -17,9 +17,10 @@ class StoredMessage(EmailMultiAlternatives):
     mixed_subtype = "mixed"
     encoding = None
 
-    def __init__(self, claimed: Claimed) -> None:
+    def __init__(self, claimed: Claimed, following: Claimed | None = None) -> None:
         # Not super().__init__(): nothing is built anew, and nothing that is not asked for costs anything.
         self.claimed = claimed
+        self.following = following and StoredMessage(following)
         self.wire_bytes = claimed.mime
         self.from_email = claimed.sender
         self.to = [claimed.recipient]

@@ -94,7 +94,8 @@ class Worker:
             while batch and usable and not self._stop.is_set():
                 if time.monotonic() + self._attempt_seconds > batch[0].held_until:
                     break  # the next attempt might outlive the lease: release, and claim again
-                usable = self._send_one(batch.popleft(), permit)
+                message = batch.popleft()
+                usable = self._send_one(message, permit, following=batch[0] if batch else None)
                 if self._progress:
                     self._progress()
         except (DatabaseError, InterfaceError):
@@ -104,11 +105,11 @@ class Worker:
         claims.release(batch)
         return usable
 
-    def _send_one(self, message: Claimed, permit: breaker.Permit) -> bool:
+    def _send_one(self, message: Claimed, permit: breaker.Permit, *, following: Claimed | None) -> bool:
         """Send one message and record the outcome; False if the relay as a whole failed."""
         started = time.monotonic()
         try:
-            reply = self._session.send(message)
+            reply = self._session.send(message, following=following)
         except Exception as error:  # noqa: BLE001  (a poison message may raise anything, and must not stop the queue)
             result = outcome.failure(message, error, time.monotonic() - started, permit)
         else:

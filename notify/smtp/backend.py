@@ -101,14 +101,13 @@ class EmailBackend(DjangoEmailBackend):
         if not email_message.recipients():
             return False
         data = getattr(email_message, "wire_bytes", None) or _wire_bytes(email_message)
-        recipients = [address(each) for each in email_message.recipients()]
-        envelope = Envelope(address(email_message.from_email), recipients, len(data), not data.isascii())
+        envelope = _envelope(email_message, data)
         assert self.connection  # noqa: S101  (send_messages opened it)
         if time.monotonic() - self._opened_at > _SAME_ATTEMPT_SECONDS:
             self.connection.deadline = Deadline(self.timeout)
         self._opened_at = 0.0
         try:
-            refused = self.connection.transact(envelope, data)
+            refused = self.connection.transact(envelope, data, following=_following(email_message))
             self.last_reply = self.connection.last_reply
             if refused:
                 with self.connection.phase("recipient"):
@@ -123,6 +122,20 @@ class EmailBackend(DjangoEmailBackend):
 def _no_password() -> str:
     """Called for an encrypted key; without it OpenSSL would ask at the terminal, and wait."""
     raise ValueError("the key of the client certificate is encrypted: use one without a passphrase")
+
+
+def _envelope(message: EmailMessage, data: bytes) -> Envelope:
+    recipients = [address(each) for each in message.recipients()]
+    return Envelope(address(message.from_email), recipients, len(data), not data.isascii())
+
+
+def _following(message: EmailMessage) -> Envelope | None:
+    """The envelope of the stored message that will be sent after this one, where that is known."""
+    following = getattr(message, "following", None)
+    try:
+        return following and _envelope(following, following.wire_bytes)
+    except ValueError:  # an invalid address: an error of that message, in its own turn
+        return None
 
 
 def _wire_bytes(message: EmailMessage) -> bytes:

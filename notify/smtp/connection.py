@@ -5,8 +5,8 @@ import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, cast
 
 from notify.smtp import dial
 from notify.smtp.envelope import Envelope, commands
@@ -24,11 +24,14 @@ class Connection(Login):
     """`connect_to` opens, `transact` sends one message, `leave` ends. `last_reply`: the relay's last words."""
 
     last_reply = ""
+    out_of_step: ClassVar[set[str]] = set()  # relays that lost their place when an envelope came with a body
+    _ahead = b""  # the envelope that was sent with the last body, while its answers have not been read
 
     def connect_to(self, host: str, port: int, *, proxy: str = "", tls: ssl.SSLContext | None = None) -> None:
         """Connect, with TLS from the first byte where a context is given, and hear the greeting."""
         # The name that certificates are checked against: without the dot of a fully qualified one (RFC 6066 3).
         self._host = host.removesuffix(".")
+        self._relay = f"{host}:{port}"
         if proxy:
             with self.phase("proxy") as say:
                 self.sock = dial.connect_through(proxy, host, port, self.deadline)
@@ -93,9 +96,10 @@ class Connection(Login):
         self.sock = context.wrap_socket(cast("socket.socket", self.sock), server_hostname=self._host)
         self._armed = None
 
-    def transact(self, envelope: Envelope, data: bytes) -> Refusals:
+    def transact(self, envelope: Envelope, data: bytes, *, following: Envelope | None = None) -> Refusals:
         """Send one message (CRLF line ends, no dots stuffed); returns the recipients refused while others were taken.
 
+        The envelope of the message that follows travels with this body where the relay takes that (RFC 2920 3.1).
         A message of eight bits is written anew in seven for a relay without 8BITMIME (RFC 6152), or ValueError raised.
         Raises SMTPSenderRefused, SMTPRecipientsRefused (all of them), SMTPDataError, SMTPServerDisconnected,
         TimeoutError. Phase `end` without a reply means: all was handed over, and nobody knows (RFC 1047).
@@ -103,20 +107,64 @@ class Connection(Login):
         if envelope.eight_bit and "8bitmime" not in self.esmtp_features:
             data = seven_bit(data)
             envelope = envelope._replace(size=len(data), eight_bit=False)
-        refused = self._converse(envelope)
+        with self._place_kept(ahead=bool(self._ahead)):
+            refused = self._converse(envelope)
         body = data.replace(b"\r\n.", b"\r\n..")
         if body.startswith(b"."):
             body = b"." + body
         with self.phase("data"):
             end = b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"
-            self.send(body + end)
+            self.send(body + end + self._announcement(following))
         with self.phase("end") as say:
-            code, text = self.getreply()
+            try:
+                code, text = self.getreply()
+            except TimeoutError:
+                if self._ahead:
+                    self.out_of_step.add(self._relay)
+                raise
             if not positive(code):
                 raise smtplib.SMTPDataError(code, text)
             self.last_reply = f"{code} {decode(text)}"
             say(self.last_reply)
         return refused
+
+    def answers(self, seconds: float = 5) -> bool:
+        return not self._ahead and super().answers(seconds)
+
+    def leave(self) -> None:
+        if self._ahead:  # the relay waits for a body, and would take QUIT for one
+            self.close()
+        super().leave()
+
+    def _announcement(self, following: Envelope | None) -> bytes:
+        """The envelope to send with a body: b"" where there is none, or this relay takes none there."""
+        if following is None or "pipelining" not in self.esmtp_features or self._relay in self.out_of_step:
+            return b""
+        if following.eight_bit and "8bitmime" not in self.esmtp_features:  # its size is not known yet
+            return b""
+        with contextlib.suppress(smtplib.SMTPException):  # an error of the next message, in its own turn
+            asked = commands(self.esmtp_features, following)
+            self._ahead = b"".join(asked) if len(asked) <= PIPELINE_LIMIT else b""
+        return self._ahead
+
+    @contextlib.contextmanager
+    def _place_kept(self, *, ahead: bool) -> Iterator[None]:
+        """Where an envelope was sent ahead and the answers do not fit: SMTPServerDisconnected in phase `sender`.
+
+        Nothing of that message was sent, so it may be tried on a new connection, where nothing is sent ahead.
+        """
+        try:
+            yield
+        except OSError as error:
+            code = _first_code(error)
+            if not ahead or not (code in (-1, 421, 554) or 500 <= code < 505):
+                raise
+            if code != 421:
+                self.out_of_step.add(self._relay)
+            if isinstance(error, TimeoutError):
+                raise
+            with self.phase("sender"):
+                raise smtplib.SMTPServerDisconnected(f"the relay lost its place: {error}") from error
 
     def ask(self, sender: str, recipients: Sequence[str]) -> Refusals:
         """Ask for sender and recipients and take it back before DATA: nothing is sent."""
@@ -140,8 +188,12 @@ class Connection(Login):
         sender, recipients = envelope.sender, envelope.recipients
         asked = commands(self.esmtp_features, envelope)
         pipelined = "pipelining" in self.esmtp_features and len(asked) <= PIPELINE_LIMIT
+        ahead, self._ahead = self._ahead, b""
         with self.phase("sender"):
-            if pipelined:
+            if ahead and ahead != b"".join(asked):
+                self.close()
+                raise smtplib.SMTPServerDisconnected("the relay was told of another message")
+            if pipelined and not ahead:
                 self.send(b"".join(asked))
         refused: Refusals = {}
         answered = 1
@@ -217,6 +269,13 @@ def extensions(reply: bytes) -> dict[str, str]:
 def positive(code: int) -> bool:
     """Whether a reply means yes: its first digit says it, the others only how (RFC 5321 4.2)."""
     return code // 100 == 2
+
+
+def _first_code(error: OSError) -> int:
+    """The code of a refusal; -1 where there was no answer."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return next(iter(error.recipients.values()))[0]
+    return int(getattr(error, "smtp_code", -1))
 
 
 def _sender_refused(sender: str) -> Callable[[int, bytes], smtplib.SMTPException]:

@@ -175,3 +175,12 @@ def test_what_goes_wrong_in_saying_goodbye_concerns_nobody(monkeypatch: pytest.M
     monkeypatch.setattr(Scripted, "close", fail)
     kept.close()
     kept.close()
+
+
+def test_the_backend_is_told_which_message_follows_while_the_connection_lasts() -> None:
+    kept, second = Session(), MESSAGE._replace(recipient="second@example.com")
+    for _ in range(session.RECYCLE_AFTER):
+        kept.send(MESSAGE, following=second)
+    *told, last = [message.following for message in Scripted.sent]
+    assert {message.to[0] for message in told} == {"second@example.com"}
+    assert last is None

@@ -1,4 +1,4 @@
-"""Many messages over one session, each envelope in one packet, as real servers take them (RFC 2920)."""
+"""Envelopes that travel with the body before them, as real servers take them (RFC 2920)."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -35,9 +35,9 @@ def send_all(port: int, use_transport: Callable[..., None]) -> tuple[int, list[s
 
     with closing(Session()) as session, pytest.MonkeyPatch.context() as patch:
         patch.setattr(transport, "connect", counted)
-        for message in messages:
+        for message, following in zip(messages, [*messages[1:], None], strict=True):
             try:
-                session.send(message)
+                session.send(message, following=following)
             except OSError as error:
                 refused.append(f"{message.recipient}: {from_exception(error).phase}")
     return opened, refused

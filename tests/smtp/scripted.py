@@ -44,6 +44,11 @@ class Listener:
     def talk(self, client: socket.socket) -> None:
         raise NotImplementedError
 
+    def hear_out(self) -> None:
+        """Wait until the clients that have hung up were listened to till the end."""
+        for thread in self._threads[1:]:
+            thread.join(5)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:

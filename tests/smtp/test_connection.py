@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from notify.smtp import dial
+from notify.smtp.connection import Connection
 from notify.smtp.failure import from_exception
 from tests.smtp.conftest import Make
 from tests.smtp.scripted import CLOSE, DRIP, HANG, Listener, Reply, Scripted
@@ -18,10 +19,15 @@ class Mail:
     """What delivery hands over: the envelope and the bytes."""
 
     def __init__(
-        self, *to: str, data: bytes = b"Subject: x\r\n\r\nHello\r\n", sender: str = "flasky@example.com"
+        self,
+        *to: str,
+        data: bytes = b"Subject: x\r\n\r\nHello\r\n",
+        sender: str = "flasky@example.com",
+        following: "Mail | None" = None,
     ) -> None:
         self.from_email = sender
         self.wire_bytes = data
+        self.following = following
         self._to = list(to) or ["ann@example.com"]
 
     def recipients(self) -> list[str]:
@@ -127,6 +133,130 @@ def test_a_message_takes_two_packets_where_the_relay_pipelines(make_backend: Mak
         assert send(make_backend, relay) is None
     envelope = b"MAIL FROM:<flasky@example.com>\r\nRCPT TO:<ann@example.com>\r\nDATA\r\n"
     assert relay.packets[1:3] == [envelope, b"Subject: x\r\n\r\nHello\r\n.\r\n"]
+
+
+def test_the_next_envelope_travels_with_the_body_before_it(make_backend: Make) -> None:
+    class Ahead(Packets):
+        def talk(self, client: socket.socket) -> None:
+            client.sendall(b"220 x\r\n")
+            envelope = b"250 a\r\n250 b\r\n354 c\r\n"
+            answers = [b"250-x\r\n250 PIPELINING\r\n", envelope, b"250 first\r\n" + envelope, b"250 second\r\n"]
+            for answer in answers:
+                self.packets.append(client.recv(65536))
+                client.sendall(answer)
+
+    second = Mail("bob@example.com")
+    with Ahead() as relay:
+        backend: Any = make_backend(relay.port)
+        backend.open()
+        backend.send_messages([Mail(data=b"one\r\n", following=second)])
+        assert backend.last_reply == "250 first"
+        backend.send_messages([second])
+        assert backend.last_reply == "250 second"
+    bob = b"MAIL FROM:<flasky@example.com>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n"
+    assert relay.packets[2:] == [b"one\r\n.\r\n" + bob, b"Subject: x\r\n\r\nHello\r\n.\r\n"]
+
+
+def test_a_refusal_of_an_envelope_sent_ahead_is_that_messages_own(make_backend: Make) -> None:
+    second = Mail("nobody@example.com", data=b"two\r\n")
+    with Scripted(
+        {"RCPT": ["250 Ok", "550 5.1.1 Unknown", "250 Ok"], ".": ["250 first", "554 none", "250 Ok"]}
+    ) as relay:
+        backend: Any = make_backend(relay.port)
+        backend.open()
+        assert backend.send_messages([Mail(data=b"one\r\n", following=second)]) == 1
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+            backend.send_messages([second])
+        assert backend.last_reply == "250 first"
+        assert from_exception(refused.value).words == "550 5.1.1 Unknown"
+        assert backend.send_messages([Mail(data=b"three\r\n")]) == 1
+    assert relay.bodies == [b"one\r\n", b"", b"three\r\n"]  # DATA was accepted without a recipient, and ended at once
+    assert relay.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "extensions"),
+    [
+        (Mail("bob@example.com"), ("8BITMIME",)),
+        (Mail("bob@example.com", data="ä\r\n".encode()), ("PIPELINING",)),
+        (Mail(data=b"x" * 100), ("PIPELINING", "SIZE 60")),
+        (Mail("zoë@example.com"), ("PIPELINING",)),
+        (Mail("no address"), ("PIPELINING",)),
+        (Mail(*[f"u{number}@example.com" for number in range(150)]), ("PIPELINING",)),
+    ],
+    ids=["no PIPELINING", "eight bits", "too large", "SMTPUTF8", "no address", "very many"],
+)
+def test_an_envelope_that_may_not_be_sent_ahead_is_not(
+    make_backend: Make, second: Mail, extensions: tuple[str, ...]
+) -> None:
+    with Scripted(extensions=extensions) as relay:
+        backend: Any = make_backend(relay.port)
+        backend.open()
+        assert backend.send_messages([Mail(data=b"one\r\n", following=second)]) == 1
+        assert relay.verbs[1:] == ["MAIL", "RCPT", "DATA"]
+        assert backend.check()
+
+
+def test_another_message_than_the_one_sent_ahead_is_not_sent_under_its_envelope(make_backend: Make) -> None:
+    with Scripted() as relay:
+        backend: Any = make_backend(relay.port)
+        backend.open()
+        backend.send_messages([Mail(data=b"one\r\n", following=Mail("eve@example.com"))])
+        with pytest.raises(smtplib.SMTPServerDisconnected) as raised:
+            backend.send_messages([Mail("bob@example.com")])
+        assert from_exception(raised.value).phase == "sender"
+        relay.hear_out()
+    assert b"".join(relay.bodies) == b"one\r\n"  # not a byte for Eve
+
+
+def test_no_command_is_sent_where_the_relay_would_take_it_for_a_body(make_backend: Make) -> None:
+    with Scripted() as relay:
+        backend: Any = make_backend(relay.port)
+        backend.open()
+        backend.send_messages([Mail(data=b"one\r\n", following=Mail("bob@example.com"))])
+        assert not backend.check()
+        backend.close()
+        relay.hear_out()
+    assert not {"QUIT", "NOOP", "RSET"} & set(relay.verbs)
+    assert b"".join(relay.bodies) == b"one\r\n"
+
+
+@pytest.mark.parametrize(
+    ("replies", "learned"),
+    [
+        ({"MAIL": ["250 Ok", "503 5.5.1 Bad sequence"]}, True),
+        ({"MAIL": ["250 Ok", CLOSE]}, True),
+        ({"RCPT": ["250 Ok", "554 SMTP synchronization error"]}, True),
+        ({"DATA": ["354 Go", CLOSE]}, True),
+        ({"MAIL": ["250 Ok", "421 Too many messages"]}, False),
+        ({"RCPT": ["250 Ok", "421 Too many messages"]}, False),
+    ],
+)
+def test_a_relay_that_loses_its_place_has_not_judged_the_message(
+    make_backend: Make, replies: dict[str, list[Reply]], learned: bool
+) -> None:
+    second = Mail("bob@example.com")
+    with Scripted(replies) as relay:
+        backend: Any = make_backend(relay.port)
+        backend.open()
+        backend.send_messages([Mail(data=b"one\r\n", following=second)])
+        with pytest.raises(smtplib.SMTPServerDisconnected, match="the relay lost its place") as raised:
+            backend.send_messages([second])
+        assert from_exception(raised.value).phase == "sender"  # so the session tries again on a new connection
+        assert (f"127.0.0.1:{relay.port}" in Connection.out_of_step) == learned
+
+
+@pytest.mark.parametrize("replies", [{"MAIL": ["250 Ok", HANG]}, {".": [HANG]}], ids=["to the envelope", "to the body"])
+def test_a_relay_that_falls_silent_is_sent_no_envelope_ahead_from_then_on(
+    make_backend: Make, replies: dict[str, list[Reply]]
+) -> None:
+    second = Mail("bob@example.com")
+    with Scripted(replies) as relay:
+        backend: Any = make_backend(relay.port, timeout=0.5)
+        backend.open()
+        with pytest.raises(TimeoutError):
+            backend.send_messages([Mail(data=b"one\r\n", following=second), second])
+        assert f"127.0.0.1:{relay.port}" in Connection.out_of_step
 
 
 def test_very_many_recipients_are_not_pipelined(make_backend: Make) -> None:

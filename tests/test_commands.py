@@ -19,7 +19,7 @@ from notify import dispatch
 from notify.delivery import breaker, worker
 from notify.delivery.retry import Decision
 from notify.models import Event, Message, Outcome, Relay
-from notify.operations import actions
+from notify.operations.status import Status
 from tests.backends import Scripted
 from tests.delivery.test_claims import queue
 from tests.site import ROOT, environment, manage
@@ -162,10 +162,10 @@ class TestOutbox:
         assert raised.value.returncode == 2
 
     def test_a_database_that_is_away_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail() -> None:
+        def fail(self: Status) -> None:
             raise OperationalError("away")
 
-        monkeypatch.setattr(actions, "status", fail)
+        monkeypatch.setattr(Status, "as_json", fail)
         with pytest.raises(CommandError, match="The database does not answer: away"):
             run("outbox", "status")
 

@@ -22,7 +22,7 @@ from notify.admin.readonly import WrittenByMachine
 from notify.delivery import breaker
 from notify.models import Message, Relay
 from notify.operations import actions, chart, checks
-from notify.operations.overview import overview
+from notify.operations.status import Status
 from notify.rendering.message import one_line
 
 OPERATE = "notify.operate_outbox"
@@ -157,11 +157,11 @@ def panel(request: HttpRequest) -> dict[str, Any]:
     """What the templates of the overview need; empty for those who may not see it."""
     if not admin.site.get_model_admin(Relay).has_view_permission(request):
         return {}
-    seen = overview()
-    buttons = BUTTONS[Relay.State(seen.relay.state)] if request.user.has_perm(OPERATE) else []
+    status = Status()
+    buttons = BUTTONS[Relay.State(status.relay.state)] if request.user.has_perm(OPERATE) else []
     return {
-        "seen": seen,
-        "chart": chart.draw(seen.hours),
+        "status": status,
+        "chart": chart.draw(status.hours),
         "buttons": buttons,
         "recipients": trial_recipients(request),
         "problems": checks.check_mail_settings(None),

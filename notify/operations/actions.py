@@ -1,4 +1,4 @@
-"""What an operator sees of the outbox and does to it: for the command and the admin alike."""
+"""What an operator does to the outbox, by command or in the admin."""
 
 import re
 import time
@@ -10,19 +10,16 @@ from typing import Any
 from django.apps import apps
 from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
-from django.db.models import Count, Exists, Min, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.functional import lazy
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from notify import dispatch
 from notify.delivery import breaker, counts, transport
-from notify.events import digest
-from notify.models import GIVE_UP_AFTER, Body, Event, Message, MessageQuerySet, Relay
+from notify.models import GIVE_UP_AFTER, Body, Event, Message, MessageQuerySet
 from notify.rendering.message import build, new_message_id
-from notify.smtp.failure import printable
 
 State = Message.State
 POLL_SECONDS = 0.2
@@ -31,68 +28,6 @@ CHANGED_AT_ONCE = 5000  # likewise
 UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
 
 _way = lazy(transport.describe, str)  # in the language of the mail, not of whoever asks for it
-
-
-def status() -> dict[str, Any]:
-    """The outbox at a glance: plain values, ready for JSON; times are ISO 8601 in TIME_ZONE, ages in seconds."""
-    counts = dict(Message.objects.order_by().values_list("state").annotate(Count("pk")))
-    waiting = Event.objects.waiting().aggregate(count=Count("pk"), oldest=Min("created_at"))
-    return {
-        "messages": {state: counts.get(state, 0) for state in State.values},
-        "waiting": counts.get(State.QUEUED, 0) + counts.get(State.SENDING, 0),
-        "events": {
-            "waiting": waiting["count"],
-            "oldest_seconds": _age(waiting["oldest"]),
-            "next_digests": {topic: _iso(due) for topic, due in digest.next_digests().items()},
-        },
-        **health(),
-    }
-
-
-def health() -> dict[str, Any]:
-    """The part of `status` that costs nothing, however long the history is."""
-    relay = Relay.current()
-    return {
-        "oldest_due_seconds": _age(oldest_due(timezone.now())),
-        "relay": {
-            "state": relay.state,
-            "reason": relay.reason,
-            "diagnosis": relay.diagnosis,
-            "since": _iso(relay.since),
-            "next_probe": _iso(relay.next_probe),
-            "last_success": _iso(relay.last_success),
-        },
-    }
-
-
-def oldest_due(now: datetime) -> datetime | None:
-    """Since when the message or event that is due longest has been due; None if none is.
-
-    Events count, too: without a worker they do not become messages.
-    """
-    dues = [Message.objects.due().aggregate(oldest=Min("due_at"))["oldest"], digest.oldest_due()]
-    return min((due for due in dues if due and due <= now), default=None)
-
-
-def status_lines(facts: dict[str, Any]) -> list[str]:
-    """The same for people; printable, whatever was said or typed."""
-    relay, events, states = facts["relay"], facts["events"], dict(State.choices)
-    lines = [_("messages") + "  " + ", ".join(f"{states[state]} {n}" for state, n in facts["messages"].items())]
-    if facts["oldest_due_seconds"] is not None:
-        lines.append(_("oldest due  %.0f s ago") % facts["oldest_due_seconds"])
-    if relay["state"] == Relay.State.OPEN:
-        lines.append(_("relay  working"))
-    else:
-        values = {**relay, "state": dict(Relay.State.choices)[relay["state"]], "waiting": facts["waiting"]}
-        lines.append(_("relay  %(state)s since %(since)s, %(waiting)d waiting: %(reason)s") % values)
-    if relay["next_probe"]:
-        lines.append(_("next probe  %s") % relay["next_probe"])
-    lines.append(_("last success  %s") % (relay["last_success"] or _("never")))
-    if events["waiting"]:
-        lines.append(_("events waiting for a digest  %d") % events["waiting"])
-        for topic, due in events["next_digests"].items():
-            lines.append(_("next digest  %(due)s (%(topic)s)") % {"due": due, "topic": topic})
-    return [printable(line) for line in lines]
 
 
 def retry(messages: MessageQuerySet) -> int:
@@ -226,11 +161,3 @@ def _copy(message: Message) -> Message:
         due_at=now,
         expires_at=now + GIVE_UP_AFTER,
     )
-
-
-def _age(moment: datetime | None) -> float | None:
-    return None if moment is None else round(max((timezone.now() - moment).total_seconds(), 0), 1)
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return timezone.localtime(moment).isoformat(timespec="seconds") if moment else None

@@ -9,8 +9,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from notify.models import Relay
-from notify.operations import actions, metrics
+from notify.operations import metrics
+from notify.operations.status import Status
 
 
 @require_safe
@@ -23,25 +23,26 @@ def livez(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200, or 503: no database, a due message that nobody sends, a relay that takes nothing.
+    """200, or 503: no database, an overdue message, or delivery interrupted or on hold.
 
-    Everybody hears the relay's state and the id of its diagnosis; what it said, what an operator typed, and since when,
-    only those who may read /metrics.
+    Everyone may see the relay's state and the id of its diagnosis; its replies, what an operator typed, and since when
+    are for those who may read /metrics.
     """
     try:
-        facts, trusted = actions.health(), metrics.may_see_relay(request)
+        status = Status()
+        facts, trusted = status.health(), metrics.may_see_relay(request)
     except DatabaseError as error:
-        # Nobody's session can be read now.
+        # No session can be read now.
         known = [_("The database does not answer: %s") % type(error).__name__] if metrics.has_token(request) else None
         return _answer(503, known, database="unreachable")
-    reasons = _shortcomings(facts)
-    status = 503 if reasons else 200
+    reasons = _shortcomings(status, facts)
+    code = 503 if reasons else 200
     if trusted:
-        return _answer(status, reasons, database="ok", **facts)
-    return _answer(status, None, database="ok", relay={name: facts["relay"][name] for name in ("state", "diagnosis")})
+        return _answer(code, reasons, database="ok", **facts)
+    return _answer(code, None, database="ok", relay={name: facts["relay"][name] for name in ("state", "diagnosis")})
 
 
-def _shortcomings(facts: dict[str, Any]) -> list[str]:
+def _shortcomings(status: Status, facts: dict[str, Any]) -> list[str]:
     found = []
     limit = settings.NOTIFY_READY_SECONDS
     if (facts["oldest_due_seconds"] or 0) > limit:
@@ -49,9 +50,8 @@ def _shortcomings(facts: dict[str, Any]) -> list[str]:
             _("A message has been due for %(age)d s (limit %(limit)d s): is a worker running?")
             % {"age": facts["oldest_due_seconds"], "limit": limit}
         )
-    relay = facts["relay"]
-    if relay["state"] in (Relay.State.DOWN, Relay.State.HELD):
-        said = {**relay, "state": Relay.State(relay["state"]).label}
+    if status.in_trouble:
+        said = {**facts["relay"], "state": status.relay.get_state_display()}
         found.append(_("The relay is %(state)s since %(since)s: %(reason)s") % said)
     return found
 

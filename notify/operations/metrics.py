@@ -12,9 +12,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -24,8 +22,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from notify.delivery import counts
-from notify.models import Event, Message, Outcome, Relay
-from notify.operations import actions
+from notify.models import Message, Outcome, Relay
+from notify.operations.status import Status
 
 VIEW = "notify.view_relay"
 State = Message.State
@@ -35,9 +33,10 @@ class Outbox(Collector):
     """Keeps nothing between scrapes."""
 
     def collect(self) -> Iterator[Metric]:
-        yield from _queue()
+        status = Status()
+        yield from _queue(status)
         yield from _attempts()
-        yield from _relay(Relay.current())
+        yield from _relay(status)
 
 
 REGISTRY = CollectorRegistry()
@@ -82,23 +81,17 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
     return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
 
 
-def _queue() -> Iterator[Metric]:
-    now = timezone.now()
+def _queue(status: Status) -> Iterator[Metric]:
     depth = GaugeMetricFamily("notify_messages", "Messages that are not done with, by state.", labels=["state"])
-    unfinished = dict(Message.objects.unfinished().order_by().values_list("state").annotate(Count("pk")))
-    for state in (State.QUEUED, State.SENDING):
-        depth.add_metric([state], unfinished.get(state, 0))
-    depth.add_metric([State.FAILED], Message.objects.filter(state=State.FAILED).count())
+    for state, count in {**status.unfinished, State.FAILED: status.failed}.items():
+        depth.add_metric([state], count)
     yield depth
-    oldest = actions.oldest_due(now)
     yield GaugeMetricFamily(
         "notify_oldest_due_seconds",
         "How long the message or event that is due longest has been due; 0 when none is.",
-        value=max((now - oldest).total_seconds(), 0) if oldest else 0,
+        value=status.age(status.oldest_due) or 0,
     )
-    yield GaugeMetricFamily(
-        "notify_events_waiting", "Events that wait for a digest.", value=Event.objects.waiting().count()
-    )
+    yield GaugeMetricFamily("notify_events_waiting", "Events that wait for a digest.", value=status.events)
 
 
 def _attempts() -> Iterator[Metric]:
@@ -127,13 +120,14 @@ def _by_cause(name: str, meaning: str, rows: list[counts.Total], *outcomes: str)
     return family
 
 
-def _relay(relay: Relay) -> Iterator[Metric]:
+def _relay(status: Status) -> Iterator[Metric]:
+    relay = status.relay
     state = GaugeMetricFamily("notify_relay_state", "1 for the state that the relay is in.", labels=["state"])
     for each in Relay.State.values:
         state.add_metric([each], relay.state == each)
     yield state
     cause = GaugeMetricFamily("notify_relay_trouble", "1 while the relay is down or held, by cause.", labels=["cause"])
-    if relay.state in (Relay.State.DOWN, Relay.State.HELD):
+    if status.in_trouble:
         cause.add_metric([relay.diagnosis or "unknown"], 1)
     yield cause
     yield _moment("notify_relay_since_timestamp_seconds", "When the relay entered its state.", relay.since)

@@ -1,4 +1,4 @@
-"""What an operator sees of the outbox and does to it."""
+"""What an operator does to the outbox."""
 
 import contextlib
 import threading
@@ -11,15 +11,11 @@ import pytest
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
 from django.db.models.signals import pre_delete
-from django.test import Client
 from django.utils import timezone
 
 from notify import dispatch
-from notify.delivery import breaker
-from notify.delivery.retry import Decision
-from notify.events.digest import notify_due
-from notify.models import Attempt, Body, Event, Message, Outcome, Relay, Window
-from notify.operations import actions, overview
+from notify.models import Attempt, Body, Event, Message
+from notify.operations import actions
 from notify.visitors.models import Visitor
 from tests.delivery.test_claims import queue
 
@@ -39,83 +35,6 @@ def one_of_each() -> dict[str, Message]:
 
 def states() -> dict[int, str]:
     return dict(Message.objects.values_list("pk", "state"))
-
-
-def test_the_status_of_an_empty_outbox() -> None:
-    facts = actions.status()
-    assert facts["messages"] == {"queued": 0, "sending": 0, "sent": 0, "failed": 0, "cancelled": 0}
-    assert (facts["waiting"], facts["oldest_due_seconds"]) == (0, None)
-    assert facts["events"] == {"waiting": 0, "oldest_seconds": None, "next_digests": {}}
-    assert facts["relay"]["state"] == "open"
-    assert actions.status_lines(facts) == [
-        "messages  queued 0, sending 0, sent 0, failed 0, cancelled 0",
-        "relay  working",
-        "last success  never",
-    ]
-
-
-def test_an_event_that_no_worker_mails_counts_as_due(settings: Any, client: Client) -> None:
-    settings.NOTIFY_READY_SECONDS, settings.NOTIFY_INTERVAL, settings.NOTIFY_BURST = 300, 300, 2
-    now = timezone.now()
-    event = Event.objects.create(topic="order", key="1", subject="s", summary="s", created_at=now)
-    Event.objects.create(topic="order", key="2", subject="s", summary="s", created_at=now)
-    assert client.get("/readyz").status_code == 200
-    Event.objects.filter(pk=event.pk).update(created_at=now - timedelta(seconds=400))
-    assert actions.health()["oldest_due_seconds"] == pytest.approx(400, abs=10)
-    assert client.get("/readyz").status_code == 503
-    assert overview.overview().verdict.mood == "bad"
-    assert actions.oldest_due(now) == now - timedelta(seconds=400)
-
-
-@pytest.mark.parametrize(
-    ("opened", "singles", "interval", "due"),
-    [
-        (450, 2, 300, 150),  # the interval had no room: due at its end
-        (450, 2, 500, None),  # which is still to come
-        (450, 1, 300, 400),  # it had room: due as it happened
-        (900, 2, 300, 400),  # it was over
-        (450, 2, 0, 400),  # nothing is folded
-    ],
-)
-def test_an_event_is_due_when_a_worker_would_mail_it(
-    opened: int, singles: int, interval: int, due: int | None, settings: Any
-) -> None:
-    settings.NOTIFY_INTERVAL, settings.NOTIFY_BURST = interval, 2
-    now = timezone.now()
-    Window.objects.create(topic="order", opened_at=now - timedelta(seconds=opened), singles=singles)
-    Event.objects.create(topic="order", key="1", subject="s", summary="s", created_at=now - timedelta(seconds=400))
-    assert actions.oldest_due(now) == (None if due is None else now - timedelta(seconds=due))
-
-
-def test_the_status_says_what_waits_since_when_and_why() -> None:
-    one_of_each()
-    Event.objects.create(topic="order", key="1", subject="New", summary="Order 1")
-    Relay.current()
-    down = Decision(outcome=Outcome.DOWN, delay=15)
-    breaker.report_failure(breaker.Permit(), down, reason="Connection refused", diagnosis="")
-    facts = actions.status()
-    assert facts["messages"] == dict.fromkeys(Message.State.values, 1)
-    assert facts["waiting"] == 2
-    assert facts["oldest_due_seconds"] == pytest.approx(60, abs=10)
-    assert facts["events"]["waiting"] == 1
-    text = "\n".join(actions.status_lines(facts))
-    assert "oldest due  6" in text
-    assert f"relay  interrupted since {facts['relay']['since']}, 2 waiting: Connection refused" in text
-    assert "next probe  20" in text
-    assert "events waiting for a digest  1" in text
-
-
-def test_a_held_relay_and_a_pause_are_named() -> None:
-    Relay.current()
-    breaker.report_failure(breaker.Permit(), Decision(outcome=Outcome.HOLD), reason="535 wrong password", diagnosis="")
-    assert any(
-        line.startswith("relay  on hold") and "535 wrong password" in line
-        for line in actions.status_lines(actions.status())
-    )
-    breaker.pause("maintenance")
-    assert any(
-        line.startswith("relay  paused") and "maintenance" in line for line in actions.status_lines(actions.status())
-    )
 
 
 def test_retry_takes_what_failed_was_cancelled_or_waits(
@@ -265,19 +184,6 @@ def test_a_purge_takes_visitors_only_when_told_to() -> None:
     assert "visitors" not in actions.purge(days=90)
     assert actions.purge(days=90, visitors=True)["visitors"] == 1
     assert Visitor.objects.get().name == "Fresh"
-
-
-def test_the_status_names_when_the_next_digest_is_due(settings: Any) -> None:
-    settings.NOTIFY_BURST, settings.NOTIFY_INTERVAL = 1, 300
-    for number in range(2):
-        Visitor.objects.create(name=f"Visitor {number}")
-    notify_due()
-    opened_at = Window.objects.get().opened_at
-    assert opened_at
-    due = timezone.localtime(opened_at + timedelta(seconds=300)).isoformat(timespec="seconds")
-    facts = actions.status()
-    assert facts["events"]["next_digests"] == {"new_visitor": due}
-    assert f"next digest  {due} (new_visitor)" in actions.status_lines(facts)
 
 
 def test_what_was_sensitive_stays_so_when_it_is_sent_again() -> None:

@@ -10,7 +10,7 @@ from django.test import Client
 from notify.delivery import breaker
 from notify.delivery.retry import Decision
 from notify.models import Outcome, Relay
-from notify.operations import actions
+from notify.operations.status import Status
 from tests.delivery.test_claims import queue
 
 pytestmark = pytest.mark.django_db
@@ -101,10 +101,10 @@ def test_a_database_that_is_away_tells_a_stranger_that_it_is_and_no_more(
     if who == "staff":
         client.force_login(User.objects.create_superuser("root"))
 
-    def away() -> None:
+    def away(self: Status) -> None:
         raise OperationalError("connection to db1.internal refused")
 
-    monkeypatch.setattr(actions, "health", away)
+    monkeypatch.setattr(Status, "health", away)
     answer = client.get("/readyz", headers={"authorization": f"Bearer {TOKEN}"} if who == "token" else {})
     assert answer.status_code == 503
     assert "db1.internal" not in answer.content.decode()

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from notify.delivery import breaker
 from notify.management.database import errors_explained
 from notify.models import Message, Relay
-from notify.operations import actions
+from notify.operations import actions, status
 
 
 class Command(BaseCommand):
@@ -57,12 +57,12 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(answer, default=str))
         elif action == "status":
-            self.stdout.write("\n".join(actions.status_lines(answer)))
+            self.stdout.write("\n".join(status.lines(answer)))
         else:
             self.stdout.write(", ".join(f"{name} {value}" for name, value in answer.items()))
 
     def _status(self, **options: Any) -> dict[str, Any]:
-        return actions.status()
+        return status.Status().as_json()
 
     def _retry(self, **options: Any) -> dict[str, Any]:
         chosen = self._chosen(Message.objects.retriable(), **options)

@@ -1,4 +1,4 @@
-"""The desk's overview: the verdict, who may see it, and what its buttons do, for whom, and on whose record."""
+"""The dashboard: what it shows, who may see it, and what its buttons do, for whom, and on whose record."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import connection
 from django.test import Client
 from django.utils import timezone, translation
 
@@ -17,7 +16,7 @@ from notify.admin import relay
 from notify.delivery import breaker, counts
 from notify.delivery.retry import Decision
 from notify.models import Event, Message, Outcome, Relay, Window
-from notify.operations import actions, overview
+from notify.operations import actions
 from notify.templatetags import desk
 from tests.delivery.test_claims import queue
 
@@ -36,10 +35,6 @@ def fail(decision: Decision, *, diagnosis: str = "", reason: str = "535 5.7.8 wr
 def put_into(state: str) -> None:
     Relay.current()
     Relay.objects.update(state=state)
-
-
-def verdict() -> overview.Verdict:
-    return overview.overview().verdict
 
 
 def page_of(client: Client, path: str = PAGE) -> str:
@@ -90,66 +85,6 @@ def woken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     calls: list[bool] = []
     monkeypatch.setattr(dispatch, "wake", lambda: calls.append(True))
     return calls
-
-
-# --- The verdict --------------------------------------------------------------------------------------------------
-
-
-def test_before_the_first_mail_it_asks_for_a_test() -> None:
-    assert (verdict().mood, str(verdict().headline)) == ("quiet", "Nothing has been sent yet.")
-
-
-def test_mail_works_when_the_relay_took_some_and_nothing_is_overdue() -> None:
-    Relay.current()
-    breaker.report_success(breaker.Permit())
-    queue(due_at=timezone.now() - timedelta(seconds=30))
-    assert (verdict().mood, str(verdict().headline)) == ("good", "Mail works.")
-
-
-def test_a_relay_in_trouble_is_explained() -> None:
-    fail(HOLD, diagnosis="bad-credentials")
-    found = verdict()
-    assert (found.mood, found.words) == ("bad", "535 5.7.8 wrong")
-    assert "action required" in str(found.headline)
-    assert "did not accept user and password" in str(found.cause)
-    assert "MAIL_PASSWORD" in str(found.fix)
-
-
-def test_a_cause_that_is_not_known_is_not_guessed() -> None:
-    fail(DOWN)
-    found = verdict()
-    assert "retrying automatically" in str(found.headline)
-    assert (str(found.cause), found.fix) == ("The cause is unknown.", "")
-    assert found.words == "535 5.7.8 wrong"
-
-
-@pytest.mark.parametrize(
-    ("way", "words"), [("thread", "web processes"), ("worker", "deliver --watch"), ("celery", "Celery worker")]
-)
-def test_mail_that_nobody_delivers_is_told_from_mail_that_the_relay_refuses(
-    settings: Any, way: str, words: str
-) -> None:
-    settings.NOTIFY_DISPATCH, settings.NOTIFY_READY_SECONDS = way, 60
-    Relay.current()
-    Relay.objects.update(last_success=timezone.now() - timedelta(hours=1))
-    queue(due_at=timezone.now() - timedelta(seconds=90))
-    found = verdict()
-    assert (found.mood, str(found.headline)) == ("bad", "Mail is queued, but no worker is running.")
-    assert words in str(found.fix)
-
-
-def test_a_long_queue_that_moves_is_no_trouble(settings: Any) -> None:
-    settings.NOTIFY_READY_SECONDS = 60
-    Relay.current()
-    breaker.report_success(breaker.Permit())
-    queue(due_at=timezone.now() - timedelta(seconds=90))
-    assert (verdict().mood, str(verdict().headline)) == ("slow", "Mail works, but the queue is behind.")
-
-
-def test_a_pause_is_told_with_its_reason() -> None:
-    breaker.pause("ann: the provider moves")
-    found = verdict()
-    assert (found.mood, str(found.headline), found.words) == ("still", "Mail is paused.", "ann: the provider moves")
 
 
 # --- The page -----------------------------------------------------------------------------------------------------
@@ -259,22 +194,6 @@ def test_what_it_asks_the_database_does_not_grow(admin_client: Client, django_as
     queue(30, state="failed")
     with django_assert_max_num_queries(len(few)):
         admin_client.get(PAGE)
-
-
-def test_neither_what_waits_nor_what_failed_is_looked_for_in_the_history() -> None:
-    queue(3_000, state="sent")
-    queue(20)
-    queue(20, state="failed")
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE notify_message")
-    for index, rows in {
-        "message_unfinished": Message.objects.due().order_by("due_at"),
-        "message_unsent": Message.objects.filter(state=Message.State.FAILED).values("pk"),
-    }.items():
-        plan = rows.explain()
-        assert index in plan
-        assert "Seq Scan" not in plan
 
 
 @pytest.mark.parametrize(

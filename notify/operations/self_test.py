@@ -1,10 +1,10 @@
-"""A test mail, stage by stage: what was fine, where it stopped, in whose words, and what to do."""
+"""A test mail, stage by stage: what passed, where it stopped, the server's words, the cause and the fix."""
 
 import contextlib
 import smtplib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from email.utils import parseaddr
 from typing import Any
 
@@ -14,23 +14,71 @@ from django.utils.translation import gettext as _
 from notify.delivery import transport
 from notify.models import Message, Relay
 from notify.operations import actions, checks
-from notify.operations.report import FAIL, PASS, SKIP, WARN, Problem, Report, Stage
 from notify.rendering.message import new_message_id
 from notify.smtp import failure
 from notify.smtp.backend import EmailBackend
 from notify.smtp.diagnosis import modes, rules
-from notify.smtp.failure import Failure
+from notify.smtp.failure import Failure, one_line
 
-POLL_SECONDS = 0.2
-# What a mail server answers is called "data" by those who read the lines: it is the mail itself that was taken.
-_SHOWN_AS = {"end": "data"}
-PATIENCE_SECONDS = 2  # in which a relay that a person has mended is noticed and tried
-_WAITING_FOR_A_PERSON = (Relay.State.HELD, Relay.State.PAUSED)
+PASS, WARN, FAIL, SKIP = "PASS", "WARN", "FAIL", "SKIP"
+_SHOWN_AS = {"end": "data"}  # the reply to the data is what "data" means to readers
+PATIENCE_SECONDS = 2  # in which a relay that was corrected is noticed and tried
+_STOPPED = (Relay.State.HELD, Relay.State.PAUSED)
 _OF_THE_MESSAGE = ("sender", "recipient", "data", "end")
 
 
-class Trial:
-    """One run. `tell` hears of each stage when it ends."""
+@dataclass(frozen=True)
+class Stage:
+    """One line: how it went, which stage, what there is to say, milliseconds (None where nothing was timed)."""
+
+    status: str
+    name: str
+    detail: str = ""
+    ms: float | None = None
+
+    def __str__(self) -> str:
+        time_spent = "" if self.ms is None else f" ({self.ms:.0f} ms)"
+        return one_line(f"{self.status} {self.name} {self.detail}{time_spent}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A failed stage explained. `words`: the server's, "" where none answered; `diagnosis`: an id, "" for none."""
+
+    stage: str
+    words: str = ""
+    cause: str = ""
+    fix: str = ""
+    diagnosis: str = ""
+
+
+@dataclass
+class Report:
+    """`exit_code`: 0 done, 1 the relay or the way to it failed, 2 configured wrongly."""
+
+    stages: list[Stage] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    exit_code: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        facts = asdict(self)
+        for stage in facts["stages"]:
+            stage["ms"] = stage["ms"] and round(stage["ms"], 1)
+        return {"ok": self.exit_code == 0, **facts}
+
+    def explanations(self) -> list[str]:
+        """The lines below the stages; what several failures have in common is said once."""
+        lines = [
+            one_line(f"{name}: {text}")
+            for problem in self.problems
+            for name, text in ((_("server said"), problem.words), (_("cause"), problem.cause), (_("fix"), problem.fix))
+            if text
+        ]
+        return list(dict.fromkeys(lines))
+
+
+class SelfTest:
+    """One run. `tell` is called with each stage when it ends."""
 
     def __init__(self, recipients: Sequence[str], tell: Callable[[Stage], None]) -> None:
         self.report = Report()
@@ -53,12 +101,15 @@ class Trial:
         try:
             self._last = time.monotonic()
             backend.open()
-            self._say_unused(backend)
+            if not (backend.use_tls or backend.use_ssl):
+                self._say(SKIP, "tls", _("MAIL_USE_TLS and MAIL_USE_SSL are off"))
+            if not backend.username:
+                self._say(SKIP, "auth", _("no MAIL_USERNAME"))
             if not check_only:
-                backend.send_messages([self._build()])
+                backend.send_messages([actions.build_test(self._recipients)])
             elif refused := backend.verify(settings.FLASKY_MAIL_SENDER, self._recipients):
                 raise smtplib.SMTPRecipientsRefused(refused)
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is what the operator asked to be told)
+        except Exception as error:  # noqa: BLE001  (any failure is a result)
             self._failed(error)
         finally:
             with contextlib.suppress(OSError):
@@ -68,18 +119,21 @@ class Trial:
         return self.report
 
     def via_outbox(self, seconds: float) -> Report:
-        """The whole way: stored like any mail, delivered by whoever delivers here, waited for."""
+        """Through the outbox: stored like any mail and delivered by the running worker, for which it waits."""
         if not self._configured():
             return self.report
         started = time.monotonic()
         message_id = new_message_id()
-        self._build({"Message-ID": message_id}).send()
+        actions.build_test(self._recipients, headers={"Message-ID": message_id}).send()
         rows = Message.objects.filter(message_id=message_id).order_by("id")
         self._say(PASS, "stored", _("%d message(s) in the outbox") % rows.count(), started)
-        while rows.untried().exists() and time.monotonic() - started < seconds:
-            time.sleep(POLL_SECONDS)
-            if time.monotonic() - started > PATIENCE_SECONDS and Relay.current().state in _WAITING_FOR_A_PERSON:
-                break
+        actions.wait_until(
+            lambda: (
+                not rows.untried().exists()
+                or (time.monotonic() - started > PATIENCE_SECONDS and Relay.current().state in _STOPPED)
+            ),
+            seconds,
+        )
         for message in rows:
             self._settled(message, started)
         return self.report
@@ -111,16 +165,13 @@ class Trial:
         if self._options.get("use_ssl") and port in (25, 587):
             yield _("MAIL_USE_SSL on port %d: that port begins in clear (MAIL_USE_TLS)") % port
 
-    def _build(self, headers: dict[str, str] | None = None) -> Any:
-        return actions.build_test(self._recipients, headers=headers)
-
     def _through_foreign(self, backend: Any, check_only: bool) -> Report:
         if check_only:
             self._say(SKIP, "data", _("--check: nothing is sent, and this backend has no other stage"))
             return self.report
         started = time.monotonic()
         try:
-            taken = backend.send_messages([self._build()])
+            taken = backend.send_messages([actions.build_test(self._recipients)])
         except Exception as error:  # noqa: BLE001
             self._failed(error)
         else:
@@ -129,12 +180,6 @@ class Trial:
             else:
                 self._say(PASS, "data", _("accepted by %s") % settings.NOTIFY_TRANSPORT["BACKEND"], started)
         return self.report
-
-    def _say_unused(self, backend: EmailBackend) -> None:
-        if not (backend.use_tls or backend.use_ssl):
-            self._say(SKIP, "tls", _("MAIL_USE_TLS and MAIL_USE_SSL are off"))
-        if not backend.username:
-            self._say(SKIP, "auth", _("no MAIL_USERNAME"))
 
     def _passed(self, phase: str, detail: str, ms: float) -> None:
         name = _SHOWN_AS.get(phase, phase)
@@ -177,10 +222,8 @@ class Trial:
         words, fix = said, _("See: manage.py outbox status")
         if message.state in (Message.State.QUEUED, Message.State.SENDING):
             if relay.state != Relay.State.OPEN:
-                words = _("the relay is %(state)s: %(reason)s") % {
-                    "state": relay.get_state_display(),
-                    "reason": relay.reason,
-                }
+                said_of_relay = {"state": relay.get_state_display(), "reason": relay.reason}
+                words = _("the relay is %(state)s: %(reason)s") % said_of_relay
                 said, known = "", rules.known(relay.diagnosis)
                 if relay.state == Relay.State.PAUSED:
                     fix = _("To resume: manage.py outbox resume")

@@ -14,7 +14,7 @@ from django.utils import timezone, translation
 from notify import dispatch
 from notify.models import Message
 from notify.operations import self_test
-from notify.operations.report import Problem, Report, Stage
+from notify.operations.self_test import Problem, Report, Stage
 from tests.backends import Scripted, marked
 from tests.delivery.test_claims import queue
 from tests.relays import Relay as RelayServer

@@ -11,8 +11,7 @@ from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
 from notify import dispatch
-from notify.operations.report import Report, Stage
-from notify.operations.self_test import Trial
+from notify.operations.self_test import Report, SelfTest, Stage
 from notify.smtp.failure import one_line
 from notify.smtp.providers import presets
 
@@ -42,13 +41,13 @@ class Command(BaseCommand):
             raise CommandError(
                 _("--check sends nothing, so nothing can go through the outbox: choose one"), returncode=2
             )
-        trial = Trial(self._recipients(addresses), self._silence if json else self._tell)
+        self_test = SelfTest(self._recipients(addresses), self._silence if json else self._tell)
         if via == "direct":
-            report = trial.direct(check_only=check)
+            report = self_test.direct(check_only=check)
         else:
             dispatch.disable()
             try:
-                report = trial.via_outbox(settings.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
+                report = self_test.via_outbox(settings.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
             except DatabaseError as error:
                 said = one_line(str(error))
                 raise CommandError(_("The outbox cannot be written: %s. Run: manage.py migrate") % said) from error

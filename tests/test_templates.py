@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from notify import outbox
 from notify.models import Event
-from notify.templatetags.mails import COLUMNS, fold
-from notify.templatetags.names import shown_name
+from notify.templatetags.mails import COLUMNS, fold, shown_name
 from notify.visitors import names
 from tests.samples import FIRST, digest_mail, every_mail, html_of, visitor_mail
 

@@ -1,7 +1,7 @@
-"""The operator's desk, in Django's admin: registers its pages."""
+"""The operator's pages in Django's admin, over `operations`: dashboard, messages, events. Start with `messages`."""
 
+from notify.admin.dashboard import RelayAdmin
 from notify.admin.events import EventAdmin
 from notify.admin.messages import MessageAdmin
-from notify.admin.relay import RelayAdmin
 
 __all__ = ["EventAdmin", "MessageAdmin", "RelayAdmin"]

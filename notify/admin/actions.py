@@ -13,11 +13,10 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from notify.admin import history
+from notify.admin import rows
 from notify.models import Message, MessageQuerySet
 from notify.operations import actions
 
-OPERATE = "notify.operate_outbox"
 RESENT_AT_ONCE = 1000  # in one transaction of one request; who means more does it in parts
 Narrow = Callable[[MessageQuerySet], MessageQuerySet]
 Change = Callable[[MessageQuerySet], int]
@@ -90,7 +89,7 @@ def perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
     with transaction.atomic():
         concerned = list(verb.concerns(chosen))
         count = verb.run(Message.objects.filter(pk__in=[message.pk for message in concerned]))
-        history.note(request, concerned, verb.past)
+        rows.log(request, concerned, verb.past)
     return count
 
 
@@ -98,7 +97,7 @@ def perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet) 
     """Do it to all that match, however many, and write one entry. Returns how many it was done to."""
     run = verb.run if verb.limit else partial(actions.in_batches, verb.run)
     count = run(verb.concerns(matching))
-    history.note_all(request, f"{count} messages: {request.GET.urlencode() or 'all'}", verb.past)
+    rows.log_all(request, f"{count} messages: {request.GET.urlencode() or 'all'}", verb.past)
     return count
 
 

@@ -10,11 +10,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from notify.admin import links
-from notify.admin.actions import OPERATE
-from notify.admin.links import Field
-from notify.admin.lookups import text
-from notify.admin.readonly import WrittenByMachine
+from notify.admin import rows
+from notify.admin.changelist import text
+from notify.admin.rows import OPERATE, Field, WrittenByMachine
 from notify.events import digest
 from notify.events.context import ObjectGone, load
 from notify.events.policy import ERRORS
@@ -52,10 +50,10 @@ def told_of(request: HttpRequest, message_id: str) -> str:
     if not message_id:
         return ""
     events = list(Event.objects.filter(message_id=message_id)[: SHOWN + 1])
-    named = [links.to_row(request, event, event.summary) for event in events[:SHOWN]]
+    named = [rows.link(request, event, event.summary) for event in events[:SHOWN]]
     if len(events) > SHOWN:
-        named.append(links.to_list(request, Event, gettext("All of them"), message_id=message_id))
-    return links.lines(named)
+        named.append(rows.list_link(request, Event, gettext("All of them"), message_id=message_id))
+    return rows.lines(named)
 
 
 def mails_of(request: HttpRequest, event: Event) -> str:
@@ -63,8 +61,8 @@ def mails_of(request: HttpRequest, event: Event) -> str:
     if not event.message_id:
         return ""
     messages = Message.objects.filter(message_id=event.message_id).only("recipient", "state").order_by("pk")
-    return links.lines(
-        links.to_row(request, message, f"{message.recipient}: {message.get_state_display()}") for message in messages
+    return rows.lines(
+        rows.link(request, message, f"{message.recipient}: {message.get_state_display()}") for message in messages
     )
 
 
@@ -74,7 +72,7 @@ def told_by(request: HttpRequest, event: Event) -> str:
         return gettext("waiting for a digest")
     if not event.message_id:
         return gettext("no recipient")
-    return links.to_list(request, Message, event.message_id, message_id=event.message_id)
+    return rows.list_link(request, Message, event.message_id, message_id=event.message_id)
 
 
 def link_of(request: HttpRequest, event: Event) -> str:

@@ -15,12 +15,10 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
-from notify.admin import filters, page, previews, source
-from notify.admin.actions import OPERATE, VERBS, admin_actions, perform, tell
-from notify.admin.badges import state_badge, uncertain_badge
-from notify.admin.lookups import text
-from notify.admin.paging import NewestFirst
-from notify.admin.readonly import WrittenByMachine
+from notify.admin import changelist, message_page, previews
+from notify.admin.actions import VERBS, admin_actions, perform, tell
+from notify.admin.changelist import text
+from notify.admin.rows import OPERATE, WrittenByMachine, state_badge, uncertain_badge
 from notify.models import Message
 
 REPLY_SHOWN = 80  # characters of a reply that no words are known for
@@ -30,7 +28,7 @@ REPLY_SHOWN = 80  # characters of a reply that no words are known for
 class MessageAdmin(WrittenByMachine):
     list_display = ["badge", "recipient", "subject", "cause", "age", "attempts"]
     list_display_links = ["subject"]
-    list_filter = [filters.StateFilter, filters.CauseFilter, filters.TopicFilter, filters.StoredFilter]
+    list_filter = [changelist.StateFilter, changelist.CauseFilter, changelist.TopicFilter, changelist.StoredFilter]
     lookups = {
         "state": r"[a-z]{1,10}",
         "diagnosis": r"[a-z0-9-]{1,50}",
@@ -54,12 +52,12 @@ class MessageAdmin(WrittenByMachine):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(OPERATE)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NewestFirst]:
-        return NewestFirst
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[changelist.NewestFirst]:
+        return changelist.NewestFirst
 
     def find(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         if search_term:
-            queryset = queryset.filter(filters.exactly(search_term) or filters.containing(search_term))
+            queryset = queryset.filter(changelist.exactly(search_term) or changelist.containing(search_term))
         return queryset, False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -68,7 +66,7 @@ class MessageAdmin(WrittenByMachine):
         return super().changelist_view(request, extra_context)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        shown = page.context(request, kwargs["obj"])
+        shown = message_page.context(request, kwargs["obj"])
         return super().render_change_form(request, {**context, **shown}, *args, **kwargs)
 
     def get_urls(self) -> list[Any]:
@@ -82,10 +80,10 @@ class MessageAdmin(WrittenByMachine):
             own("previews/<path:template>/frame/", previews.frame, "preview_frame"),
             own("previews/<path:template>/send/", previews.send, "preview_send"),
             own("previews/<path:template>/", previews.page, "preview"),
-            own("<int:pk>/html/", source.html, "html"),
-            own("<int:pk>/source/", source.raw, "source"),
-            own("<int:pk>/download/", source.download, "download"),
-            own("<int:pk>/reveal/", source.reveal, "reveal"),
+            own("<int:pk>/html/", message_page.html, "html"),
+            own("<int:pk>/source/", message_page.source, "source"),
+            own("<int:pk>/download/", message_page.download, "download"),
+            own("<int:pk>/reveal/", message_page.reveal, "reveal"),
             own("<int:pk>/operate/", operate, "operate"),
             *super().get_urls(),
         ]
@@ -104,7 +102,7 @@ class MessageAdmin(WrittenByMachine):
     def cause(self, message: Message) -> str:
         """In words; in the relay's own where nobody knows better."""
         reply = "" if message.state == Message.State.SENT else Truncator(message.reply).chars(REPLY_SHOWN)
-        return format_html("{} {}", uncertain_badge(message), filters.words_of(message.diagnosis) or reply)
+        return format_html("{} {}", uncertain_badge(message), changelist.words_of(message.diagnosis) or reply)
 
 
 @require_POST

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
 
-from notify.admin import history
-from notify.admin.actions import OPERATE
-from notify.admin.source import framed
+from notify.admin import rows
+from notify.admin.message_page import framed
+from notify.admin.rows import OPERATE
 from notify.models import Message
 from notify.rendering import previews
 from notify.rendering.message import new_message_id
@@ -88,7 +88,7 @@ def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     message_id = new_message_id()
     shown.build(address, language, headers={"Message-ID": message_id}).send()
     stored = Message.objects.filter(message_id=message_id)
-    history.note(request, stored, f"Sent the preview of {template}.", ADDITION)
+    rows.log(request, stored, f"Sent the preview of {template}.", ADDITION)
     messages.success(request, _("The mail to %s is in the outbox.") % address)
     return back
 

@@ -1,4 +1,4 @@
-"""How moments and lines are written in a mail."""
+"""How moments, lines and names are written in a mail."""
 
 import unicodedata
 from datetime import datetime
@@ -8,8 +8,11 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import pgettext
 
+from notify.rendering.message import unlinked
+
 register = template.Library()
 
+_RIGHT_TO_LEFT = {"R", "AL", "AN"}
 COLUMNS = 72  # RFC 3676 4.2 asks for fewer than 78, and quoting takes some
 
 
@@ -20,6 +23,17 @@ def moment(time: object) -> str:
         return ""
     # Translators: a date format of Django's, see its documentation of the template filter `date`.
     return date_format(timezone.localtime(time), pgettext("format of a moment", "j F Y, H:i:s T"))
+
+
+@register.filter
+def shown_name(name: str) -> str:
+    """For text and HTML: never a link, and inside isolates (U+2068 … U+2069) where its script could reorder its
+    surroundings. Characters, not <wbr> and <bdi>: Gmail and Outlook drop those.
+    """
+    shown = unlinked(str(name))
+    if any(unicodedata.bidirectional(character) in _RIGHT_TO_LEFT for character in shown):
+        return f"\u2068{shown}\u2069"
+    return shown
 
 
 @register.filter

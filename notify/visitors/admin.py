@@ -7,9 +7,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from notify.admin import events, links
-from notify.admin.links import Field
-from notify.admin.lookups import RestrictedLookups
+from notify.admin import events, rows
+from notify.admin.changelist import RestrictedLookups
+from notify.admin.rows import Field
 from notify.models import Event
 from notify.visitors.models import Visitor
 from notify.visitors.signals import TOPIC
@@ -41,7 +41,7 @@ def event_of(visitor: Visitor) -> Event | None:
 
 def event(request: HttpRequest, visitor: Visitor) -> str:
     found = event_of(visitor)
-    return links.to_row(request, found) if found else gettext("none")
+    return rows.link(request, found) if found else gettext("none")
 
 
 def told_by(request: HttpRequest, visitor: Visitor) -> str:

@@ -7,7 +7,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from notify.admin import source
+from notify.admin import message_page
 from notify.admin.display import FRAME_POLICY
 from notify.models import Attempt, Event, Message
 from tests.desk import OPERATE, VIEW, login, store
@@ -63,7 +63,7 @@ def test_the_source_is_text_and_the_file_is_the_stored_bytes_under_a_safe_name()
 
 
 def test_a_huge_mail_is_shown_in_part_and_downloaded_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "SHOWN", 5000)
+    monkeypatch.setattr(message_page, "SHOWN", 5000)
     row = store(text="The beginning\n" + "x\n" * 10_000 + "The end\n", html=None)
     viewer = login(*VIEW)
     page = text_of(viewer, row)

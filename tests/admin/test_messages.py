@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from notify.admin import keys, paging
+from notify.admin import changelist
 from notify.admin.messages import MessageAdmin
 from notify.models import Event, Message
 from tests.delivery.test_claims import queue
@@ -118,9 +118,9 @@ def test_the_first_key_of_a_moment_is_found_by_halving(django_assert_max_num_que
     now = timezone.now()
     rows = [queue(created_at=now - timedelta(days=100 - day))[0].pk for day in range(100)]
     with django_assert_max_num_queries(12):
-        found = keys.first_since(now - timedelta(days=10))
+        found = changelist.first_key_since(now - timedelta(days=10))
     assert rows[88] < found <= rows[90]
-    assert keys.first_since(now + timedelta(days=1)) > rows[-1]
+    assert changelist.first_key_since(now + timedelta(days=1)) > rows[-1]
 
 
 def test_nothing_is_stored_and_every_list_answers(admin_client: Client) -> None:
@@ -132,7 +132,7 @@ def test_nothing_is_stored_and_every_list_answers(admin_client: Client) -> None:
 def test_what_no_index_finds_is_looked_for_in_bounds_and_the_page_says_so(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    monkeypatch.setattr(paging, "SPAN", 10)
+    monkeypatch.setattr(changelist, "SPAN", 10)
     [rare] = queue(message_id="<rare@example.com>", subject="A rare one", state="sent")
     Event.objects.create(topic="order", key="1", subject="s", summary="s", message_id="<rare@example.com>")
     last = queue(25, state="sent")[-1].pk
@@ -152,7 +152,7 @@ def test_what_no_index_finds_is_looked_for_in_bounds_and_the_page_says_so(
 def test_what_an_index_finds_is_found_wherever_it_is(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    monkeypatch.setattr(paging, "SPAN", 10)
+    monkeypatch.setattr(changelist, "SPAN", 10)
     state = query.partition("state=")[2] or "failed"
     [rare] = queue(message_id="<i@x.y>", state=state, diagnosis="refused")
     queue(25, state="sent")

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from notify.admin import display, sanitizer, source
+from notify.admin import display, message_page, sanitizer
 from notify.models import Message
 from tests.desk import VIEW, login, store
 
-MB = source.SHOWN
+MB = message_page.SHOWN
 SECONDS = 20
 sizes = pytest.mark.parametrize("size", [MB // 10, pytest.param(MB, marks=pytest.mark.slow)])
 MIXED = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"

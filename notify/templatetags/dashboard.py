@@ -1,4 +1,4 @@
-"""For the desk's templates: the panel that says whether mail works, and times as people say them."""
+"""For the admin's templates: the panel that says whether mail works, badges, and times as people say them."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,16 +8,20 @@ from django.utils import timezone
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 
-from notify.admin import relay
+from notify.admin import dashboard
+from notify.admin.rows import state_badge, uncertain_badge
 
 register = template.Library()
+register.filter("state_badge", state_badge)
+register.filter("uncertain_badge", uncertain_badge)
 MINUTE = timedelta(minutes=1)
 
 
 @register.inclusion_tag("admin/notify/relay/panel.html", takes_context=True)
 def relay_panel(context: template.RequestContext) -> dict[str, Any]:
     """Whether mail works, for any page of the admin; nothing for those who may not see the relay."""
-    return {"request": context["request"], "csrf_token": context.get("csrf_token"), **relay.panel(context["request"])}
+    request = context["request"]
+    return {"request": request, "csrf_token": context.get("csrf_token"), **dashboard.panel(request)}
 
 
 @register.filter

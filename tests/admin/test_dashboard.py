@@ -12,12 +12,12 @@ from django.test import Client
 from django.utils import timezone, translation
 
 from notify import dispatch
-from notify.admin import relay
+from notify.admin import dashboard
 from notify.delivery import breaker, counts
 from notify.delivery.retry import Decision
 from notify.models import Event, Message, Outcome, Relay, Window
 from notify.operations import actions
-from notify.templatetags import desk
+from notify.templatetags import dashboard as tags
 from tests.delivery.test_claims import queue
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +50,7 @@ def buttons(page: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody delivers here: no button waits for what comes of it."""
-    monkeypatch.setattr(relay, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(dashboard, "PATIENCE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -200,12 +200,12 @@ def test_what_it_asks_the_database_does_not_grow(admin_client: Client, django_as
     ("left", "words"), [(-5, "at any moment"), (30, "within a minute"), (125, "in 2 minutes"), (7300, "in 2 hours")]
 )
 def test_the_time_until_something_is_said_in_its_larger_unit(left: int, words: str) -> None:
-    assert desk.away(timezone.now() + timedelta(seconds=left)).replace("\xa0", " ") == words
+    assert tags.away(timezone.now() + timedelta(seconds=left)).replace("\xa0", " ") == words
 
 
 @pytest.mark.parametrize(("gone", "words"), [(-5, "just now"), (30, "just now"), (125, "2 minutes ago")])
 def test_the_time_since_something_is_said_in_its_larger_unit(gone: int, words: str) -> None:
-    assert desk.ago(timezone.now() - timedelta(seconds=gone)).replace("\xa0", " ") == words
+    assert tags.ago(timezone.now() - timedelta(seconds=gone)).replace("\xa0", " ") == words
 
 
 # --- The buttons --------------------------------------------------------------------------------------------------

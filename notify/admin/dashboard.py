@@ -1,4 +1,4 @@
-"""The overview: whether mail works, why not, and the buttons that mend it. Stands where the relay's list would be."""
+"""The dashboard, in place of a list of relays: whether mail works, why not, and the buttons that correct it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,20 +17,19 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from notify.admin import links
-from notify.admin.readonly import WrittenByMachine
+from notify.admin import rows
+from notify.admin.rows import OPERATE, WrittenByMachine
 from notify.delivery import breaker
 from notify.models import Message, Relay
 from notify.operations import actions, chart, checks
 from notify.operations.status import Status
 from notify.rendering.message import one_line
 
-OPERATE = "notify.operate_outbox"
 REASON_LENGTH = 200
 PATIENCE_SECONDS = 3  # that a button waits for what comes of it, before the page is shown all the same
 Report = Callable[[], None]  # made within the button's transaction, called after its commit
 Act = Callable[[HttpRequest], Report | None]
-# The buttons that make sense in a state, the one that mends first.
+# The buttons that make sense in a state, the one that helps most first.
 BUTTONS = {
     Relay.State.OPEN: ["test", "pause"],
     Relay.State.DOWN: ["probe", "test", "pause"],
@@ -41,7 +40,7 @@ BUTTONS = {
 
 @admin.register(Relay)
 class RelayAdmin(WrittenByMachine):
-    """There is one relay: its list and its page are both the overview, and its history tells who did what."""
+    """There is one relay: its list and its page are both the dashboard, and its history is the audit log."""
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return super().has_view_permission(request, obj) or request.user.has_perm(OPERATE)
@@ -146,15 +145,15 @@ def _report_probe(request: HttpRequest, before: Relay) -> None:
 
 
 def _report_test(request: HttpRequest, message_id: str, told: str) -> None:
-    rows = Message.objects.filter(message_id=message_id).order_by("pk")
-    actions.wait_until(lambda: not rows.untried().exists(), PATIENCE_SECONDS)
-    level = messages.SUCCESS if all(row.state == Message.State.SENT for row in rows) else messages.INFO
-    settled = [links.to_row(request, row, f"{row.recipient}: {row.get_state_display()} {row.reply}") for row in rows]
-    messages.add_message(request, level, format_html("{} {}", told, links.lines(settled)))
+    sent = Message.objects.filter(message_id=message_id).order_by("pk")
+    actions.wait_until(lambda: not sent.untried().exists(), PATIENCE_SECONDS)
+    level = messages.SUCCESS if all(each.state == Message.State.SENT for each in sent) else messages.INFO
+    outcomes = [rows.link(request, each, f"{each.recipient}: {each.get_state_display()} {each.reply}") for each in sent]
+    messages.add_message(request, level, format_html("{} {}", told, rows.lines(outcomes)))
 
 
 def panel(request: HttpRequest) -> dict[str, Any]:
-    """What the templates of the overview need; empty for those who may not see it."""
+    """The context of the dashboard's templates; empty for those who may not see it."""
     if not admin.site.get_model_admin(Relay).has_view_permission(request):
         return {}
     status = Status()

@@ -1,0 +1,284 @@
+"""Lists: which parameters they accept; and the list of messages, whose pages cost the same after years.
+
+Messages are listed newest first, without a count and without an offset: a page begins below a key (`?before=`) or ends
+above one (`?after=`). What no index finds is searched for among the next SPAN messages; the page says so and offers to
+search further.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, SEARCH_VAR, ChangeList
+from django.core.exceptions import ValidationError
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from notify.models import Event, Message
+from notify.smtp.diagnosis import rules
+
+WORDS = 20  # of a search: each is a condition, and a database takes only so many
+SEARCH_LENGTH = 200  # characters
+SPAN = 50_000  # keys that one page searches where no index helps
+FEW = 5000  # unfinished messages that are cheaper to sort than to search for
+# Keys follow the time of storing, except for transactions that overlap and for clocks of several machines.
+CLOCKS_DIFFER = timedelta(hours=1)
+BEFORE, AFTER = "before", "after"
+_PAGING = {ORDER_VAR: r"-?[0-9]{1,2}(\.-?[0-9]{1,2}){0,9}", PAGE_VAR: r"[0-9]{1,9}"}
+State = Message.State
+
+
+def text(length: int) -> str:
+    """A pattern for a lookup's value: text in one line, at most so many characters."""
+    return rf"[^\x00-\x1f\x7f]{{1,{length}}}"
+
+
+class RestrictedLookups(admin.ModelAdmin):
+    """Lists that are filtered by `lookups` alone: parameters of the URL, each with a pattern for its values.
+
+    Django's admin filters by any column, so a viewer could guess a hidden one letter by letter. Another parameter is
+    answered with 400; an impossible value in words, above the list as it is without any parameter.
+    """
+
+    lookups: Mapping[str, str] = {}
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return lookup in self.lookups
+
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        return bool(self.opts.pk and to_field == self.opts.pk.name)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """As `find`, and nothing where no search is possible. Autocompletion asks this, too."""
+        return self.find(request, queryset, search_term) if _searchable(search_term) else (queryset.none(), False)
+
+    def find(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """The rows that a search finds, and whether it may find one twice."""
+        return super().get_search_results(request, queryset, search_term)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if problem := self._problem(request):
+            messages.error(request, problem)
+            return HttpResponseRedirect(request.path)
+        return super().changelist_view(request, extra_context)
+
+    def _problem(self, request: HttpRequest) -> str:
+        for name, pattern in {**_PAGING, **self.lookups}.items():
+            values = request.GET.getlist(name)
+            if len(values) > 1 or (values and values[0] and not re.fullmatch(pattern, values[0])):
+                return gettext("This list cannot be filtered by that: %(name)s.") % {"name": name}
+        if not all(_searchable(term) for term in request.GET.getlist(SEARCH_VAR)):
+            limits = {"words": WORDS, "characters": SEARCH_LENGTH}
+            return gettext("The search is too long: at most %(words)d words and %(characters)d characters.") % limits
+        if not all(self._is_key(key) for key in request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)):
+            return gettext("What was selected is not in this list.")
+        return ""
+
+    def _is_key(self, key: str) -> bool:
+        field: Any = self.opts.pk
+        try:
+            field.run_validators(field.to_python(key))
+        except ValidationError:
+            return False
+        return True
+
+
+class Filter(admin.SimpleListFilter):
+    """`indexed`: True if an index leads to the rows, False if rows must be searched, None if the filter has no say."""
+
+    def indexed(self) -> bool | None:
+        return None
+
+
+class StateFilter(Filter):
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return State.choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message] | None:
+        if not self.value():
+            return None
+        if self.value() in (State.QUEUED, State.SENDING) and self.indexed():
+            queryset = queryset.filter(pk__in=Message.objects.unfinished().order_by().values("pk"))
+        return queryset.filter(state=self.value())
+
+    def indexed(self) -> bool | None:
+        if self.value() in (State.QUEUED, State.SENDING):
+            return not Message.objects.unfinished().order_by()[FEW : FEW + 1].exists()
+        return self.value() in (State.FAILED, State.CANCELLED) if self.value() else None
+
+
+class CauseFilter(Filter):
+    title = _("cause")
+    parameter_name = "diagnosis"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [(cause, words_of(cause)) for cause in _distinct(Message.objects.filter(diagnosis__gt=""), "diagnosis")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message] | None:
+        # Word for word the condition of the index `message_cause`.
+        return queryset.filter(diagnosis__gt="", diagnosis=self.value()) if self.value() else None
+
+    def indexed(self) -> bool | None:
+        return True if self.value() else None
+
+
+class TopicFilter(Filter):
+    """By the events that a mail was about."""
+
+    title = _("topic")
+    parameter_name = "topic"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [(topic, topic) for topic in _distinct(Event.objects.all(), "topic")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message] | None:
+        told = Event.objects.filter(message_id=OuterRef("message_id"), topic=self.value())
+        return queryset.filter(Exists(told)) if self.value() else None
+
+    def indexed(self) -> bool | None:
+        return False if self.value() else None
+
+
+class StoredFilter(Filter):
+    title = _("time")
+    parameter_name = "since"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        hours = {1: _("Past hour"), 24: _("Past 24 hours"), 168: _("Past 7 days"), 720: _("Past 30 days")}
+        return [(f"{number}h", words) for number, words in hours.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message] | None:
+        if not re.fullmatch(r"[0-9]{1,5}h", self.value() or ""):
+            return None
+        since = timezone.now() - timedelta(hours=int(str(self.value())[:-1]))
+        return queryset.filter(pk__gte=first_key_since(since), created_at__gte=since)
+
+
+class NewestFirst(ChangeList):
+    """`newer` and `older` are keys for the links of the page; `looked_down_to` is where a bounded search ended."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        self._before, self._after = _key(request.GET.get(BEFORE)), _key(request.GET.get(AFTER))
+        self.newer: int | None = None
+        self.older: int | None = None
+        self.looked_down_to: int | None = None
+        super().__init__(request, *args, **kwargs)
+        # The links of filters, and a search, lead to the first page.
+        for name in (BEFORE, AFTER):
+            self.params.pop(name, None)
+            self.filter_params.pop(name, None)
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        found = super().get_filters_params(params)
+        return {name: value for name, value in found.items() if name not in (BEFORE, AFTER)}
+
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> list[Any]:
+        return ["-pk"]
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Reads one row more than a page has, to know whether there are more."""
+        size, span = self.list_per_page, self._span()
+        if self._after is not None:
+            rows = self.queryset.filter(pk__gt=self._after, pk__lte=self._after + span).order_by("pk")[: size + 1]
+            self.result_list = list(rows)[:size][::-1]
+            self.older = self._after + 1
+            if len(rows) > size:
+                self.newer = self.result_list[0].pk
+            elif (_end("-pk") or 0) > self._after + span:
+                self.newer = self._after + span
+        else:
+            top = (_end("-pk") or 0) + 1 if self._before is None else self._before
+            rows = self.queryset.filter(pk__lt=top, pk__gte=top - span)[: size + 1]
+            self.result_list = list(rows)[:size]
+            if len(rows) > size:
+                self.older = self.result_list[-1].pk
+            elif (oldest := _end("pk")) is not None and oldest < top - span:
+                self.older = self.looked_down_to = top - span
+            if self._before is not None:
+                self.newer = self.result_list[0].pk if self.result_list else top - 1
+        self.result_count = len(self.result_list) + (self.older is not None)
+        self.full_result_count = self.paginator = None
+        self.show_full_result_count = self.can_show_all = False
+        self.show_admin_actions = True
+        self.multi_page = True
+
+    @property
+    def newer_url(self) -> str:
+        return str(self.get_query_string({AFTER: self.newer}))
+
+    @property
+    def older_url(self) -> str:
+        return str(self.get_query_string({BEFORE: self.older}))
+
+    def _span(self) -> int:
+        """How many keys to search: SPAN only where something must be searched for and no index helps."""
+        specs: list[Any] = self.filter_specs
+        indexed = {spec.indexed() for spec in specs} | ({exactly(self.query) is not None} if self.query else set())
+        return SPAN if False in indexed and True not in indexed else 2**62
+
+
+def exactly(term: str) -> Q | None:
+    """The Message-ID that a search names in full, if there is such a message: an index finds it."""
+    if not re.fullmatch(r"\S+@\S+", term):
+        return None
+    by_id = Q(message_id=term if term.startswith("<") else f"<{term}>")
+    return by_id if Message.objects.filter(by_id).order_by().exists() else None
+
+
+def containing(term: str) -> Q:
+    """Every word of it, in the subject or the recipient; this has to look at each row."""
+    found = Q()
+    for word in term.split():
+        found &= Q(subject__icontains=word) | Q(recipient__icontains=word)
+    return found
+
+
+def first_key_since(moment: datetime) -> int:
+    """A key below which nothing was stored since; found by halving, as there is no index on the time of storing."""
+    moment -= CLOCKS_DIFFER
+    low, high = _end("pk") or 0, (_end("-pk") or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = Message.objects.filter(pk__gte=middle).order_by("pk").values_list("pk", "created_at").first()
+        if row is None or row[1] >= moment:
+            high = middle
+        else:
+            low = row[0] + 1
+    return low
+
+
+def words_of(cause: str) -> str:
+    """A diagnosis in words, or its id where no words are known any more."""
+    known = rules.known(cause)
+    return str(known.cause) if known else cause
+
+
+def _distinct(rows: QuerySet[Any], column: str) -> Iterator[str]:
+    """The values of a column, except the empty one: from each to the next by an index, however many rows."""
+    values = rows.order_by(column).values_list(column, flat=True)
+    value = ""
+    while following := values.filter(**{f"{column}__gt": value}).first():
+        yield following
+        value = following
+
+
+def _end(order: str) -> int | None:
+    """The lowest key (`pk`) or the highest (`-pk`); None where there is no message."""
+    return Message.objects.order_by(order).values_list("pk", flat=True).first()
+
+
+def _key(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _searchable(term: str) -> bool:
+    return len(term) <= SEARCH_LENGTH and len(term.split()) <= WORDS and "\0" not in term

@@ -1,0 +1,146 @@
+"""The page of one message: its facts, failed attempts and events, and what it says, as HTML, source and file."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import BinaryField, F
+from django.db.models.functions import Length, Substr
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import require_POST
+
+from notify.admin import actions, display, rows, sanitizer
+from notify.admin.events import told_of
+from notify.admin.rows import OPERATE
+from notify.models import Attempt, Message
+from notify.smtp.diagnosis import rules
+
+ATTEMPTS_SHOWN = 200
+SHOWN = 1_000_000  # bytes of a mail that its pages read; the rest is in the file
+TEXT_SHOWN = 100_000  # characters of a text on the page
+REVEALED = "notify_revealed"  # in the session: the sensitive message that its page shows next
+
+PHASES = {
+    "prepare": _("while the message was prepared"),
+    "config": _("before connecting"),
+    "proxy": _("at the proxy"),
+    "dns": _("looking up the relay's name"),
+    "connect": _("connecting"),
+    "greeting": _("waiting for the greeting"),
+    "ehlo": _("sending EHLO"),
+    "tls": _("starting TLS"),
+    "auth": _("logging in"),
+    "sender": _("sending the sender"),
+    "recipient": _("sending the recipient"),
+    "data": _("sending the message"),
+    "end": _("waiting for the reply to the message"),
+}
+
+
+@dataclass(frozen=True)
+class Try:
+    """A failed attempt and what is known of its cause."""
+
+    attempt: Attempt
+    phase: str | Promise
+    known: rules.Diagnosis | None
+
+
+def context(request: HttpRequest, message: Message) -> dict[str, Any]:
+    """The template's context. What a sensitive message says is in it only after an operator asked to see it."""
+    permitted = _may_read(request, message)
+    # Of a sensitive one, the next time only.
+    shown = permitted and (not message.sensitive or request.session.pop(REVEALED, None) == message.pk)
+    last = list(message.failed_attempts.order_by("-id")[:ATTEMPTS_SHOWN])[::-1]
+    size, beginning = _beginning(message)
+    found = {
+        "message": message,
+        "known": rules.known(message.diagnosis),
+        "tries": [Try(each, PHASES.get(each.phase, each.phase), rules.known(each.diagnosis)) for each in last],
+        "verbs": actions.applicable(message) if request.user.has_perm(OPERATE) else [],
+        "permitted": permitted,
+        "shown": shown,
+        "size": size,
+        "told_of": told_of(request, message.message_id),
+    }
+    if shown:
+        content = display.read(beginning)
+        text = content.text or ""
+        cut = size > SHOWN or len(text) > TEXT_SHOWN
+        found |= {"content": content, "text": text[:TEXT_SHOWN], "cut": cut, "shown_bytes": SHOWN}
+    return found
+
+
+@xframe_options_sameorigin
+def html(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
+    """The HTML part for the frame on the message's page; it can do nothing but be looked at."""
+    message = _readable(request, model_admin, pk, "The HTML was shown.")
+    return framed(display.read(_beginning(message)[1]).html or "")
+
+
+def framed(part: str, *, addresses: bool = True) -> HttpResponse:
+    """Untrusted HTML, made inert, with its own policy, which a middleware that sets one leaves alone."""
+    answer = HttpResponse(sanitizer.inert(part, addresses=addresses))
+    answer["Content-Security-Policy"] = display.FRAME_POLICY
+    answer["Referrer-Policy"] = "no-referrer"
+    answer["X-DNS-Prefetch-Control"] = "off"
+    return answer
+
+
+def source(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
+    """The bytes of the mail, or the first of them, as text."""
+    size, beginning = _beginning(_readable(request, model_admin, pk, "The source was shown."))
+    shown = beginning.decode("utf-8", "replace")
+    if size > SHOWN:
+        shown += "\n\n" + gettext("(truncated; the file has the rest)") + "\n"
+    answer = HttpResponse(shown, content_type="text/plain; charset=utf-8")
+    answer["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
+    return answer
+
+
+def download(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
+    """The whole mail as a file that mail programs open."""
+    message = _readable(request, model_admin, pk, "The mail was downloaded.")
+    stored = bytes(Message.objects.values_list("body__mime", flat=True).get(pk=pk))
+    # Nothing of the mail is in the name: neither a path nor a header can be made of a number.
+    headers = {"Content-Disposition": f'attachment; filename="message-{message.pk}.eml"'}
+    return HttpResponse(stored, content_type="message/rfc822", headers=headers)
+
+
+@require_POST
+def reveal(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
+    """Have the page show a sensitive mail, once. A POST: no link in a mail can cause it to be read."""
+    message = _readable(request, model_admin, pk, "The mail was shown.")
+    request.session[REVEALED] = message.pk
+    return HttpResponseRedirect(reverse("admin:notify_message_change", args=[message.pk]))
+
+
+def _may_read(request: HttpRequest, message: Message) -> bool:
+    """Whether this user, who may view the message, may read what it says: operators only, if it is sensitive."""
+    return not message.sensitive or request.user.has_perm(OPERATE)
+
+
+def _beginning(message: Message) -> tuple[int, bytes]:
+    """How many bytes the stored mail has, and the first SHOWN of them."""
+    cut = Substr(F("body__mime"), 1, SHOWN, output_field=BinaryField())
+    size, beginning = Message.objects.filter(pk=message.pk).values_list(Length("body__mime"), cut).get()
+    return size or 0, bytes(beginning or b"")
+
+
+def _readable(request: HttpRequest, model_admin: Any, pk: int, what: str) -> Message:
+    """The message; if it is sensitive, the log says that it was read. Raises Http404 or PermissionDenied."""
+    message: Message = get_object_or_404(model_admin.get_queryset(request), pk=pk)
+    if not model_admin.has_view_permission(request, message) or not _may_read(request, message):
+        raise PermissionDenied
+    if message.sensitive:
+        # A link elsewhere, or in a mail's frame, must not write into the history that this user read it.
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            raise PermissionDenied
+        rows.log(request, [message], what)
+    return message

@@ -1,15 +1,12 @@
 """Django email backend: stores each message once, rendered for good, in the caller's transaction."""
 
 import copy
-import email.policy
 import re
 from collections.abc import Sequence
 from email.headerregistry import AddressHeader
-from email.message import Message as MIMEMessage
 from email.utils import format_datetime
 from typing import Any
 
-import django
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DatabaseError, transaction
@@ -67,7 +64,7 @@ def rows_of(message: EmailMessage) -> list[Message]:
         **stamped.extra_headers,
     }
     message_id = str(given.get("message-id", fresh["Message-ID"]))
-    body = Body(mime=_wire_bytes(stamped))
+    body = Body(mime=folding.wire_bytes(stamped))
     return [
         Message(
             message_id=message_id[:255],
@@ -129,9 +126,3 @@ def _without_exotic_breaks(message: EmailMessage) -> EmailMessage:
         setattr(copied, field, [clean(address) for address in getattr(message, field)])
     copied.extra_headers = {name: clean(value) for name, value in message.extra_headers.items()}
     return copied
-
-
-def _wire_bytes(message: EmailMessage) -> bytes:
-    """The MIME bytes as SMTP wants them: CRLF line ends, no bare CR or LF (RFC 5321 2.3.8), no line too long."""
-    rendered: MIMEMessage = message.message(**({"policy": email.policy.SMTP} if django.VERSION >= (6, 0) else {}))
-    return re.sub(rb"\r\n|\r|\n", b"\r\n", folding.as_bytes(rendered))

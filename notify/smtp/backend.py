@@ -1,6 +1,5 @@
 """Django email backend that speaks to the relay: Django's own, with our session in place of smtplib's."""
 
-import re
 import smtplib
 import ssl
 import time
@@ -100,7 +99,7 @@ class EmailBackend(DjangoEmailBackend):
     def _send(self, email_message: EmailMessage) -> bool:
         if not email_message.recipients():
             return False
-        data = getattr(email_message, "wire_bytes", None) or _wire_bytes(email_message)
+        data = getattr(email_message, "wire_bytes", None) or folding.wire_bytes(email_message)
         envelope = _envelope(email_message, data)
         assert self.connection  # noqa: S101  (send_messages opened it)
         if time.monotonic() - self._opened_at > _SAME_ATTEMPT_SECONDS:
@@ -136,7 +135,3 @@ def _following(message: EmailMessage) -> Envelope | None:
         return following and _envelope(following, following.wire_bytes)
     except ValueError:  # an invalid address: an error of that message, in its own turn
         return None
-
-
-def _wire_bytes(message: EmailMessage) -> bytes:
-    return re.sub(rb"\r\n|\r|\n", b"\r\n", folding.as_bytes(message.message()))

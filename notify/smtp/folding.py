@@ -9,9 +9,12 @@ import re
 from email.generator import BytesGenerator
 from email.header import Header, decode_header, make_header
 from email.message import Message
-from email.policy import Compat32, EmailPolicy, Policy
+from email.policy import SMTP, Compat32, EmailPolicy, Policy
 from email.utils import getaddresses
 from typing import Any
+
+import django
+from django.core.mail import EmailMessage
 
 LINE = 78
 LIMIT = 998
@@ -25,16 +28,20 @@ _PARAMETER = re.compile(r""";\s*([^\s=;*]+(?:\*\d+)?)(\*?)=("(?:[^"\\]|\\.)*"|[^
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}|.", re.DOTALL)
 
 
-def as_bytes(message: Message) -> bytes:
-    """Raises ValueError for a header that no folding brings within 998 octets, an address or a Message-ID say."""
+def wire_bytes(message: EmailMessage) -> bytes:
+    """The MIME bytes as SMTP wants them: CRLF line ends, no bare CR or LF (RFC 5321 2.3.8), no header line too long.
+
+    Raises ValueError for a header that no folding brings within 998 octets, an address or a Message-ID say.
+    """
+    rendered: Message = message.message(**({"policy": SMTP} if django.VERSION >= (6, 0) else {}))
     stream = io.BytesIO()
-    policy = _LEGACY if isinstance(message.policy, Compat32) else _MODERN
-    BytesGenerator(stream, mangle_from_=False, policy=policy).flatten(message)
-    return stream.getvalue()
+    policy = _LEGACY if isinstance(rendered.policy, Compat32) else _MODERN
+    BytesGenerator(stream, mangle_from_=False, policy=policy).flatten(rendered)
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", stream.getvalue())
 
 
 class _Folding(Policy):
-    """Folds headers as `as_bytes` says; also those of parts and of attached messages."""
+    """Folds headers as `wire_bytes` says; also those of parts and of attached messages."""
 
     def fold_binary(self, name: str, value: Any) -> bytes:
         kind, text = name.lower(), str(value)

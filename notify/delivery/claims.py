@@ -105,7 +105,12 @@ class Claimed(NamedTuple):
 
 def lease_seconds() -> int:
     """How long a claim holds: longer than an attempt, so that no other worker sends the same message meanwhile."""
-    return int(getattr(settings, "NOTIFY_LEASE", settings.MAIL_TIMEOUT + 15))
+    return int(attempt_seconds() + 15)
+
+
+def attempt_seconds() -> float:
+    """How long one attempt to send may take."""
+    return max(settings.MAIL_TIMEOUT, settings.NOTIFY_TRANSPORT["OPTIONS"].get("timeout") or 0)
 
 
 def claim(limit: int, *, size: int = 2**62) -> list[Claimed]:

@@ -90,8 +90,6 @@ def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) ->
             return Outcome.HOLD if configuration else Outcome.FAIL
         case "recipient" if refused and diagnosis and diagnosis.relay and diagnosis.id != PER_RECIPIENT:
             return Outcome.HOLD  # said late (Postfix checks the sender at RCPT), and true for every recipient
-        case "recipient" if failure.code == 530:
-            return Outcome.HOLD  # "authentication required": no recipient will ever do
         case "recipient" | "data" | "end":
             return Outcome.FAIL if refused else Outcome.RETRY
         case _:

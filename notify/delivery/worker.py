@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
 
 from notify.delivery import breaker, claims, counts, outcome
@@ -58,7 +57,7 @@ class Worker:
         self._stop = stop
         self._progress = progress
         self._session = Session()
-        self._attempt_seconds = settings.MAIL_TIMEOUT
+        self._attempt_seconds = claims.attempt_seconds()
         self._successes = counts.Successes()
 
     def drain(self, seconds: float = math.inf) -> bool:

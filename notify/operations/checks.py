@@ -15,7 +15,6 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
 from django.utils.translation import gettext as _
 
-from notify.delivery import claims
 from notify.smtp.providers import presets
 
 SHOWN = 5  # paths that a warning names
@@ -93,21 +92,6 @@ def _check_sender(options: dict[str, Any]) -> list[CheckMessage]:
             % {"sender": sender, "host": provider.host},
             hint=_("Unset FLASKY_MAIL_SENDER, or set it to an address such as Flasky Admin <%s>.") % login,
             id="notify.E004",
-        )
-    ]
-
-
-@register("notify")
-def check_lease(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    timeout = settings.NOTIFY_TRANSPORT["OPTIONS"].get("timeout") or settings.MAIL_TIMEOUT
-    if claims.lease_seconds() > timeout:
-        return []
-    return [
-        Error(
-            _("NOTIFY_LEASE is %(lease)s s, but one attempt may take %(timeout)s s (MAIL_TIMEOUT).")
-            % {"lease": claims.lease_seconds(), "timeout": timeout},
-            hint=_("Make NOTIFY_LEASE longer than MAIL_TIMEOUT, or two workers may send the same mail."),
-            id="notify.E005",
         )
     ]
 

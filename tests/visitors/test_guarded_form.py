@@ -9,7 +9,7 @@ import pytest
 from django.core import signing
 from django.test import Client
 
-from notify.visitors import honeypot
+from notify.visitors import forms
 from notify.visitors.models import Visitor
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ def stamp(page: str) -> str:
 
 
 def served(seconds_ago: float) -> str:
-    return honeypot._signer.sign(f"{time.time() - seconds_ago:.2f}")
+    return forms._signer.sign(f"{time.time() - seconds_ago:.2f}")
 
 
 @pytest.mark.parametrize(("age", "words"), [(0, SOON), (0.5, SOON), (1.5, ""), (86_000, ""), (86_500, LATE)], ids=str)
@@ -59,7 +59,7 @@ def test_a_form_that_is_too_old_or_forged_comes_back_with_a_fresh_stamp(
     page = client.post("/", {"name": "Ann", "served": make()}).content.decode()
     assert LATE in page
     assert 'value="Ann"' in page
-    age = time.time() - float(honeypot._signer.unsign(stamp(page)))
+    age = time.time() - float(forms._signer.unsign(stamp(page)))
     assert -1 < age < 60
 
 

@@ -40,7 +40,7 @@ class Event(models.Model):
     summary = models.CharField(_("summary"), max_length=500)
     url = models.CharField(_("link"), max_length=500, blank=True)
     template = models.CharField(_("template"), max_length=200, blank=True, default="", db_default="")
-    context = models.TextField(_("context"), blank=True, default="", db_default="")  # see events.context
+    context = models.TextField(_("context"), blank=True, default="", db_default="")  # see events.record
     created_at = models.DateTimeField(_("happened"), default=timezone.now)
     notified_at = models.DateTimeField(_("notified"), null=True, blank=True)
     message_id = models.CharField(_("Message-ID of the notification"), max_length=255, blank=True)

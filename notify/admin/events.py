@@ -14,8 +14,8 @@ from notify.admin import rows
 from notify.admin.changelist import text
 from notify.admin.rows import OPERATE, Field, WrittenByMachine
 from notify.events import digest
-from notify.events.context import ObjectGone, load
 from notify.events.policy import ERRORS
+from notify.events.record import ObjectGone, load_context
 from notify.models import Event, Message
 
 SHOWN = 20  # events of a digest that a message's page names; a link leads to the others
@@ -88,5 +88,5 @@ def report_of(request: HttpRequest, event: Event) -> str:
     if not event.topic.startswith(ERRORS):
         return ""
     with contextlib.suppress(ObjectGone):
-        return format_html("<pre>{}</pre>", load(event.context).get("report", ""))
+        return format_html("<pre>{}</pre>", load_context(event.context).get("report", ""))
     return ""

@@ -17,10 +17,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from notify.events import context as contexts
 from notify.events import policy
 from notify.events.policy import Interval, Plan
-from notify.events.record import storable
+from notify.events.record import ObjectGone, load_context, storable
 from notify.models import RETRY_AFTER, Event, Window
 from notify.rendering import message as rendering
 
@@ -107,7 +106,7 @@ def _mail_singly(event: Event, now: datetime) -> int:
         # Rendered before the transaction: a slow template must not hold SQLite's write lock.
         message = _single(event)
         return _store_single(event, message, now)
-    except contexts.ObjectGone:
+    except ObjectGone:
         pass
     except Exception as error:
         # While rendering it may be a query of the template's, one that times out say, which must not stop delivery.
@@ -175,8 +174,8 @@ def _save(window: Window, opened_at: datetime, singles: int) -> None:
 def _single(event: Event) -> EmailMultiAlternatives:
     """The event's own mail. Raises ObjectGone, and whatever its template raises."""
     if not event.template:
-        raise contexts.ObjectGone("stored by a version that kept no template")
-    context = {**contexts.load(event.context), "event": event}
+        raise ObjectGone("stored by a version that kept no template")
+    context = {**load_context(event.context), "event": event}
     message = _build(event.subject, event.template, context, event.topic, rendering.new_message_id())
     if event.topic.startswith(policy.ERRORS):  # with what a visitor sent, as on the event's page: for operators
         message.extra_headers[rendering.SENSITIVE_HEADER] = "yes"

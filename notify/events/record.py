@@ -1,15 +1,35 @@
-"""The event's row: one INSERT in the transaction of whatever happened. Nothing is rendered, read or locked here."""
+"""The event's row: one INSERT in the transaction of what happened. Nothing is rendered, read or locked here.
 
-from collections.abc import Mapping
+The context of its template is kept as JSON until a worker renders the mail. Values come back as they were given: what
+JSON has no type for is tagged. Model instances are kept by reference and loaded again, as Rails' Action Mailer does
+with GlobalID, so that a mail never shows stale data or a pickled object.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
+from django.apps import apps
 from django.conf import settings
-from django.db import connection
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.utils import timezone
+from django.utils.dateparse import parse_duration
+from django.utils.duration import duration_iso_string
 from django.utils.functional import Promise
+from django.utils.safestring import SafeString
 
-from notify.events import context as contexts
 from notify.rendering.message import Text, in_site_language, one_line
+
+TAG = "$type"
+_ADVICE = (
+    "pass strings, numbers, booleans, None, dates and times, Decimal, UUID, saved model instances, "
+    "or lists and dicts (with string keys) of these"
+)
 
 _LIMITS = {"topic": 100, "key": 200, "url": 500, "template": 200}  # characters, as the columns have them
 
@@ -22,6 +42,10 @@ _INSERT = f"""
     INSERT INTO "notify_event" ({", ".join(f'"{column}"' for column in _COLUMNS)})
     VALUES ({", ".join(["%s"] * len(_COLUMNS))}) ON CONFLICT DO NOTHING
 """  # noqa: S608  (only names of columns are put in)
+
+
+class ObjectGone(Exception):
+    """A model instance in the context was deleted since. The event is then mailed by its summary and link."""
 
 
 def record(
@@ -53,7 +77,7 @@ def record(
         "summary": storable(one_line(summary))[:500],
         "url": str(url),
         "template": str(template),
-        "context": contexts.dump(context),
+        "context": dump_context(context),
         "created_at": now,
         # Without administrators there is no one to notify, now or later.
         "notified_at": None if settings.FLASKY_ADMIN else now,
@@ -66,3 +90,91 @@ def record(
 def storable(text: str) -> str:
     """Without what PostgreSQL does not take (NUL) and UTF-8 cannot hold (lone surrogates)."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def dump_context(context: Mapping[str, Any]) -> str:
+    """A template's context as ASCII JSON. Raises TypeError for a value that cannot be kept, naming its key."""
+    return json.dumps({key: _kept(value, key) for key, value in context.items()}) if context else ""
+
+
+def load_context(text: str) -> dict[str, Any]:
+    """What `dump_context` was given. Raises ObjectGone."""
+    return {key: _unpacked(value) for key, value in json.loads(text).items()} if text else {}
+
+
+def _kept(value: Any, key: str) -> Any:
+    try:
+        return _packed(value, key)
+    except RecursionError:
+        raise TypeError(f"notify_admins: {key} is nested too deeply, or contains itself") from None
+
+
+def _packed(value: Any, key: str) -> Any:
+    match value:
+        case SafeString():  # keeps its mark: it is not escaped again
+            return {TAG: "safe", "value": str.__str__(value)}
+        case Promise():
+            return _packed(in_site_language(value), key)  # which may be a SafeString
+        case None | bool() | int():
+            return value
+        case str():
+            return str.__str__(value)
+        case float() if math.isfinite(value):
+            return value
+        case models.Model():
+            return _reference(value, key)
+        case Mapping() if all(isinstance(name, str) for name in value) and TAG not in value:
+            return {name: _packed(each, f"{key}[{name!r}]") for name, each in value.items()}
+        case list() | tuple():
+            return [_packed(each, f"{key}[{number}]") for number, each in enumerate(value)]
+    for name, (kind, write, _) in _TAGGED.items():
+        if isinstance(value, kind):
+            return {TAG: name, "value": write(value)}
+    raise TypeError(f"notify_admins: {key} is a {type(value).__name__}, which cannot be kept: {_ADVICE}")
+
+
+def _reference(instance: models.Model, key: str) -> dict[str, Any]:
+    if instance.pk is None or instance._state.adding:
+        name = type(instance).__name__
+        raise TypeError(f"notify_admins: {key} is a {name} that is not saved; save it first, or pass its values")
+    database = instance._state.db or DEFAULT_DB_ALIAS
+    reference = {TAG: "model", "model": instance._meta.label_lower, "pk": _packed(instance.pk, f"{key}.pk")}
+    return reference if database == DEFAULT_DB_ALIAS else {**reference, "database": database}
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    match value.get(TAG):
+        case None:
+            return {name: _unpacked(each) for name, each in value.items()}
+        case "safe":
+            return SafeString(value["value"])  # nosec  (the caller marked it)
+        case "model":
+            return _loaded(value)
+        case name:
+            return _TAGGED[name][2](value["value"])
+
+
+def _loaded(reference: dict[str, Any]) -> models.Model:
+    try:
+        # Not from where a router reads: a replica that lags behind does not have the row yet.
+        database = reference.get("database", DEFAULT_DB_ALIAS)
+        manager = apps.get_model(reference["model"])._base_manager.using(database)
+        instance: models.Model = manager.get(pk=_unpacked(reference["pk"]))
+        return instance
+    except (LookupError, ObjectDoesNotExist) as error:
+        raise ObjectGone(f"{reference['model']} {reference['pk']} is gone") from error
+
+
+# Types that JSON does not have, by tag: how each is written and read. A datetime is a date, so it comes first.
+_TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
+    "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
+    "date": (date, date.isoformat, date.fromisoformat),
+    "time": (time, time.isoformat, time.fromisoformat),
+    "timedelta": (timedelta, duration_iso_string, parse_duration),
+    "decimal": (Decimal, str, Decimal),
+    "uuid": (UUID, str, UUID),
+}

@@ -27,9 +27,9 @@ from django.utils.translation import gettext_lazy, ngettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.events import context
-from notify.events.context import ObjectGone
+from notify.events import record
 from notify.events.digest import notify_due
+from notify.events.record import ObjectGone
 from notify.mail import notify_admins
 from notify.models import Event, Message
 from tests.samples import text_of
@@ -42,7 +42,7 @@ class Priority(IntEnum):
 
 
 def kept(value: Any) -> Any:
-    return context.load(context.dump({"value": value}))["value"]
+    return record.load_context(record.dump_context({"value": value}))["value"]
 
 
 PLAIN = [
@@ -91,14 +91,14 @@ KEPT = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=9), KEPT, max_size=3))
 def test_whatever_can_be_kept_comes_back(values: dict[str, Any]) -> None:
-    text = context.dump(values)
+    text = record.dump_context(values)
     assert text.isascii()
-    assert context.load(text) == values
+    assert record.load_context(text) == values
 
 
 def test_nothing_is_kept_of_nothing() -> None:
-    assert context.dump({}) == ""
-    assert context.load("") == {}
+    assert record.dump_context({}) == ""
+    assert record.load_context("") == {}
 
 
 def test_a_time_in_a_zone_is_the_same_moment_and_shown_the_same() -> None:
@@ -131,8 +131,8 @@ def test_what_is_safe_stays_safe_and_nothing_else_becomes_it(value: Any) -> None
 def test_lazy_texts_are_kept_in_the_sites_language_not_in_the_visitors(settings: Any) -> None:
     settings.LANGUAGE_CODE = "zh-hans"
     with translation.override("en"):
-        text = context.dump({"one": gettext_lazy("New visitor"), "many": [gettext_lazy("New visitor")]})
-    assert context.load(text) == {"one": "新访客", "many": ["新访客"]}
+        text = record.dump_context({"one": gettext_lazy("New visitor"), "many": [gettext_lazy("New visitor")]})
+    assert record.load_context(text) == {"one": "新访客", "many": ["新访客"]}
     settings.LANGUAGE_CODE = "en"
     with translation.override("zh-hans"):
         assert kept(gettext_lazy("New visitor")) == "New visitor"
@@ -184,15 +184,15 @@ def recursive() -> list[Any]:
 )
 def test_what_cannot_be_kept_is_named_at_the_call(value: Any, message: str) -> None:
     with pytest.raises(TypeError, match=f"^{re.escape('notify_admins: ' + message)}"):
-        context.dump({"good": 1, "lines": value})
+        record.dump_context({"good": 1, "lines": value})
 
 
 @pytest.mark.django_db
 def test_a_queryset_is_not_run_and_not_kept() -> None:
     with pytest.raises(TypeError, match="groups is a QuerySet, which cannot be kept"):
-        context.dump({"groups": Group.objects.all()})
+        record.dump_context({"groups": Group.objects.all()})
     with pytest.raises(TypeError, match=r"groups\[0\] is a QuerySet, which cannot be kept"):
-        context.dump({"groups": [Group.objects.all()]})
+        record.dump_context({"groups": [Group.objects.all()]})
 
 
 @pytest.mark.django_db
@@ -200,7 +200,7 @@ def test_a_deleted_instance_is_refused() -> None:
     group = Group.objects.create(name="Chairs")
     group.delete()
     with pytest.raises(TypeError, match="group is a Group that is not saved"):
-        context.dump({"group": group})
+        record.dump_context({"group": group})
 
 
 @pytest.mark.django_db
@@ -216,10 +216,10 @@ def test_nothing_is_stored_of_an_event_whose_context_is_refused() -> None:
 @pytest.mark.django_db
 def test_an_instance_is_kept_by_reference_and_loaded_again() -> None:
     group = Group.objects.create(name="Chairs")
-    text = context.dump({"group": group})
+    text = record.dump_context({"group": group})
     assert json.loads(text) == {"group": {"$type": "model", "model": "auth.group", "pk": group.pk}}
     Group.objects.filter(pk=group.pk).update(name="Four chairs")
-    again = context.load(text)["group"]
+    again = record.load_context(text)["group"]
     assert (again, again.name) == (group, "Four chairs")
 
 
@@ -237,7 +237,7 @@ def test_the_user_of_a_request_is_kept_though_it_is_lazy() -> None:
     user = User.objects.create_user("ann")
     assert kept(SimpleLazyObject(lambda: user)) == user
     with pytest.raises(TypeError, match="that is not saved"):
-        context.dump({"user": SimpleLazyObject(User)})
+        record.dump_context({"user": SimpleLazyObject(User)})
 
 
 @pytest.mark.django_db
@@ -312,13 +312,13 @@ def test_an_instance_is_kept_whatever_its_key(
 @pytest.mark.django_db
 def test_an_instance_that_is_gone_is_said_to_be_gone(register: Callable[..., type[models.Model]]) -> None:
     group = Group.objects.create(name="Chairs")
-    text = context.dump({"groups": [group]})
+    text = record.dump_context({"groups": [group]})
     Group.objects.all().delete()
     with pytest.raises(ObjectGone, match=r"auth\.group \d+ is gone"):
-        context.load(text)
+        record.load_context(text)
     for name in ("auth.none", "none.none"):
         with pytest.raises(ObjectGone, match=f"{name} 1 is gone"):
-            context.load(json.dumps({"x": {"$type": "model", "model": name, "pk": 1}}))
+            record.load_context(json.dumps({"x": {"$type": "model", "model": name, "pk": 1}}))
 
 
 def test_an_instance_is_loaded_from_the_database_it_came_from_whatever_a_router_would_read(settings: Any) -> None:
@@ -395,7 +395,7 @@ def test_text_that_no_database_takes_is_kept_for_the_template(template: Callable
     name = template("{{ typed|length }} {{ typed|slice:'6:' }}")
     notify_admins("order", "New", name, key="1", summary="s", url="https://x.example/", typed="NUL\0\ud800 Ann")
     assert Event.objects.get().context
-    assert context.load(Event.objects.get().context) == {"typed": "NUL\0\ud800 Ann"}
+    assert record.load_context(Event.objects.get().context) == {"typed": "NUL\0\ud800 Ann"}
     assert notify_due() == 1
     assert text_of(Message.objects.get()) == "9 Ann\n"
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from notify.events import context, digest
+from notify.events import digest
 from notify.events.digest import notify_due
 from notify.mail import notify_admins
 from notify.models import Event, Message, Window
@@ -307,7 +307,7 @@ def test_a_query_that_fails_in_a_template_costs_its_event_only(
 
     tell("bad")
     with monkeypatch.context() as patched:
-        patched.setattr(context, "load", query)
+        patched.setattr(digest, "load_context", query)
         assert notify_due(clock.now) == 0
     assert failures() == (1, "OperationalError: canceling statement due to statement timeout")
     assert notify_due(clock.at(30)) == 1

@@ -12,8 +12,8 @@ from django.test import Client, RequestFactory
 
 from flasky.secrecy import Reporter
 from notify import mail
-from notify.events.context import load
 from notify.events.digest import notify_due
+from notify.events.record import load_context
 from notify.models import Event, Message
 from notify.operations.errors import AdminEventHandler
 
@@ -82,7 +82,7 @@ def test_each_report_is_kept_with_its_event(logger: logging.Logger) -> None:
     divide(logger, 0, "/divide?by=nothing")
     event = Event.objects.get()
     assert event.summary == "/divide division by zero"
-    report = load(event.context)["report"]
+    report = load_context(event.context)["report"]
     assert "Traceback" in report
     assert "divide?by=nothing" in report
 
@@ -92,7 +92,7 @@ def test_of_those_that_are_counted_one_report_is_kept(logger: logging.Logger) ->
     notify_due()
     for number in range(20):
         divide(logger, 0, f"/divide/{number}")
-    reports = [load(event.context)["report"] for event in Event.objects.order_by("id")]
+    reports = [load_context(event.context)["report"] for event in Event.objects.order_by("id")]
     assert [bool(report) for report in reports] == [True, True, *[False] * 19]
 
 

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
 
-from notify.events import context
+from notify.events import record
 from notify.events.digest import notify_due
 from notify.models import Event, Message
 from notify.visitors import signals
@@ -31,7 +31,7 @@ def test_administrators_are_notified_of_a_visitor_made_in_the_shell() -> None:
     assert (
         event.url == f"http://flasky.example.com/admin/visitors/visitor/{visitor.pk}/change/" == signals.url_of(visitor)
     )
-    assert (event.template, context.load(event.context)) == ("mail/new_visitor", {"visitor": visitor})
+    assert (event.template, record.load_context(event.context)) == ("mail/new_visitor", {"visitor": visitor})
     assert notify_due() == 1
     assert Message.objects.get().subject == "[Flasky] New visitor"
 

@@ -1,4 +1,4 @@
-"""What an operator does to messages, one, some, or all that match; each deed is counted, and goes into the log."""
+"""What an operator does to one, some or all matching messages; each action is counted and logged."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,36 +36,37 @@ class Verb:
     limit: int | None = None
 
 
-RETRY = Verb(
-    "retry",
-    gettext_lazy("Retry now"),
-    gettext_lazy("Each keeps its Message-ID and Date, and is retried for another five days."),
-    "Retried.",
-    MessageQuerySet.retriable,
-    actions.retry,
-)
-CANCEL = Verb(
-    "cancel",
-    gettext_lazy("Cancel"),
-    gettext_lazy("They will not be sent unless they are retried."),
-    "Cancelled.",
-    MessageQuerySet.cancellable,
-    actions.cancel,
-)
-RESEND = Verb(
-    "resend",
-    gettext_lazy("Send again"),
-    gettext_lazy(
-        "Each is sent as a new message with a new Message-ID and Date: "
-        "recipients who already received it receive it twice."
+VERBS = {
+    "retry": Verb(
+        "retry",
+        gettext_lazy("Retry now"),
+        gettext_lazy("Each keeps its Message-ID and Date, and is retried for another five days."),
+        "Retried.",
+        MessageQuerySet.retriable,
+        actions.retry,
     ),
-    "Sent again, as a new message.",
-    MessageQuerySet.finished,
-    actions.resend,
-    asks=True,
-    limit=RESENT_AT_ONCE,
-)
-VERBS = {verb.name: verb for verb in (RETRY, CANCEL, RESEND)}
+    "cancel": Verb(
+        "cancel",
+        gettext_lazy("Cancel"),
+        gettext_lazy("They will not be sent unless they are retried."),
+        "Cancelled.",
+        MessageQuerySet.cancellable,
+        actions.cancel,
+    ),
+    "resend": Verb(
+        "resend",
+        gettext_lazy("Send again"),
+        gettext_lazy(
+            "Each is sent as a new message with a new Message-ID and Date: "
+            "recipients who already received it receive it twice."
+        ),
+        "Sent again, as a new message.",
+        MessageQuerySet.finished,
+        actions.resend,
+        asks=True,
+        limit=RESENT_AT_ONCE,
+    ),
+}
 
 
 def applicable(message: Message) -> list[Verb]:

@@ -46,19 +46,11 @@ class RelayAdmin(WrittenByMachine):
         return super().has_view_permission(request, obj) or request.user.has_perm(OPERATE)
 
     def get_urls(self) -> list[URLPattern]:
-        verbs: dict[str, Act] = {
-            "pause": self._pause,
-            "resume": self._resume,
-            "probe": self._probe,
-            "test": self._test,
-        }
+        acts: dict[str, Act] = {"pause": self._pause, "resume": self._resume, "probe": self._probe, "test": self._test}
+        guard = self.admin_site.admin_view
         doors = [
-            path(
-                f"{name}/",
-                self.admin_site.admin_view(require_POST(partial(self._operate, act))),
-                name=f"notify_relay_{name}",
-            )
-            for name, act in verbs.items()
+            path(f"{name}/", guard(require_POST(partial(self._operate, act))), name=f"notify_relay_{name}")
+            for name, act in acts.items()
         ]
         return [*doors, *super().get_urls()]
 
@@ -110,11 +102,10 @@ class RelayAdmin(WrittenByMachine):
         return None
 
     def _test(self, request: HttpRequest) -> Report | None:
-        recipients = trial_recipients(request)
+        recipients = _test_recipients(request)
         if not recipients:
-            messages.error(
-                request, _("There is no recipient: your account has no address, and FLASKY_ADMIN is not set.")
-            )
+            words = _("There is no recipient: your account has no address, and FLASKY_ADMIN is not set.")
+            messages.error(request, words)
             return None
         message_id = actions.send_test(recipients)
         told = _("A test mail to %s is in the outbox.") % ", ".join(recipients)
@@ -157,21 +148,19 @@ def panel(request: HttpRequest) -> dict[str, Any]:
     if not admin.site.get_model_admin(Relay).has_view_permission(request):
         return {}
     status = Status()
-    buttons = BUTTONS[Relay.State(status.relay.state)] if request.user.has_perm(OPERATE) else []
+    sees_messages = admin.site.get_model_admin(Message).has_view_permission(request)
     return {
         "status": status,
         "chart": chart.draw(status.hours),
-        "buttons": buttons,
-        "recipients": trial_recipients(request),
+        "buttons": BUTTONS[Relay.State(status.relay.state)] if request.user.has_perm(OPERATE) else [],
+        "recipients": _test_recipients(request),
         "problems": checks.check_mail_settings(None),
-        "messages_url": reverse("admin:notify_message_changelist")
-        if admin.site.get_model_admin(Message).has_view_permission(request)
-        else "",
+        "messages_url": reverse("admin:notify_message_changelist") if sees_messages else "",
         "reason_length": REASON_LENGTH,
     }
 
 
-def trial_recipients(request: HttpRequest) -> list[str]:
-    """Whom a test mail goes to: who asks for it, or else FLASKY_ADMIN."""
+def _test_recipients(request: HttpRequest) -> list[str]:
+    """A test mail goes to the user who asks for it, or else to FLASKY_ADMIN."""
     own = getattr(request.user, "email", "")
     return [own] if own else list(settings.FLASKY_ADMIN)

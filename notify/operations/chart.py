@@ -7,6 +7,7 @@ the picture's own grid: the page stretches it, and puts the words beside it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from notify.delivery import counts
 from notify.delivery.counts import Hour
@@ -17,15 +18,13 @@ LEAST = 4  # one mail is to be seen, however many others there are
 LABEL_EVERY = 12  # hours
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     kind: str  # sent, retried or failed
     y: int
     height: int
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     x: int
     hour: Hour
     bars: list[Bar]

@@ -185,12 +185,12 @@ class TestTheOutbox:
         assert "no worker is running. The mail stays in the outbox." in printed
         assert Message.objects.unfinished().count() == 1
 
-    def test_a_table_that_is_missing_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_database_that_refuses_the_mail_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*args: Any, **options: Any) -> None:
             raise OperationalError("no such table")
 
         monkeypatch.setattr("notify.models.Message.objects.bulk_create", fail)
-        with pytest.raises(CommandError, match="The outbox cannot be written: no such table"):
+        with pytest.raises(CommandError, match="The database does not answer: no such table"):
             run("--via", "outbox")
 
 

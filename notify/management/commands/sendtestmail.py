@@ -7,12 +7,11 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
-from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
 from notify import dispatch
+from notify.management.database import errors_explained
 from notify.operations.self_test import Report, SelfTest, Stage
-from notify.smtp.failure import one_line
 from notify.smtp.providers import presets
 
 WAIT_BEYOND_TIMEOUT = 15  # seconds, with --via outbox
@@ -46,11 +45,8 @@ class Command(BaseCommand):
             report = self_test.direct(check_only=check)
         else:
             dispatch.disable()
-            try:
+            with errors_explained():
                 report = self_test.via_outbox(settings.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
-            except DatabaseError as error:
-                said = one_line(str(error))
-                raise CommandError(_("The outbox cannot be written: %s. Run: manage.py migrate") % said) from error
         self._conclude(report, as_json=json)
 
     def _recipients(self, addresses: list[str]) -> list[str]:

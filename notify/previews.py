@@ -15,7 +15,7 @@ __all__ = ["preview"]
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-@preview("mail/digest", subject=_("25 × New visitor: Ann, 李小龙, …"))
+@preview("notify/mail/digest", subject=_("25 × New visitor: Ann, 李小龙, …"))
 def digest() -> dict[str, Any]:
     names = ["Ann", "李小龙", "محمد", "Zoë O’Brien", "Wolfeschlegelsteinhausenbergerdorff"]
     events = [
@@ -32,12 +32,12 @@ def digest() -> dict[str, Any]:
     }
 
 
-@preview("mail/test", subject=_("Test"))
+@preview("notify/mail/test", subject=_("Test"))
 def test() -> dict[str, Any]:
     return {"relay": "smtp.example.com:587, STARTTLS, as me@example.com", "now": NOON}
 
 
-@preview("mail/error", subject="ZeroDivisionError in divide (views.py:12)")
+@preview("notify/mail/error", subject="ZeroDivisionError in divide (views.py:12)")
 def error() -> dict[str, Any]:
     event = Event(
         subject="ZeroDivisionError in divide (views.py:12)", summary="/divide division by zero", created_at=NOON

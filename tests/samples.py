@@ -46,11 +46,11 @@ def digest_mail(*people: str, more: int = 0, **context: Any) -> EmailMultiAltern
         "list_url": "https://flasky.example.com/admin/notify/event/?message_id=%3C1%40example.com%3E",
         **context,
     }
-    return build("a@example.com", "x", "mail/digest", context)
+    return build("a@example.com", "x", "notify/mail/digest", context)
 
 
 def trial_mail(relay: str = "smtp.163.com:465, TLS") -> EmailMultiAlternatives:
-    return build("a@example.com", "Test", "mail/test", {"relay": relay})
+    return build("a@example.com", "Test", "notify/mail/test", {"relay": relay})
 
 
 def every_mail() -> dict[str, EmailMultiAlternatives]:

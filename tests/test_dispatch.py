@@ -292,7 +292,7 @@ def test_a_command_gives_the_mail_it_stored_one_chance_before_it_ends(
     make_site: Callable[..., Site], relay: Relay
 ) -> None:
     site = make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=relay.port)
-    send = "from notify.mail import send_mail; print(send_mail('ann@example.com', 'Test', 'mail/test'))"
+    send = "from notify.mail import send_mail; print(send_mail('ann@example.com', 'Test', 'notify/mail/test'))"
     done = site.manage("shell", "-v0", "-c", send)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1", "")
     assert [envelope.recipients for envelope in relay.wait_for(1)] == [["ann@example.com"]]
@@ -300,7 +300,7 @@ def test_a_command_gives_the_mail_it_stored_one_chance_before_it_ends(
 
 def test_a_command_does_not_wait_long_for_a_relay_that_is_away(make_site: Callable[..., Site], free_port: int) -> None:
     site = make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=free_port)
-    send = "from notify.mail import send_mail; send_mail('ann@example.com', 'Test', 'mail/test')"
+    send = "from notify.mail import send_mail; send_mail('ann@example.com', 'Test', 'notify/mail/test')"
     started = time.monotonic()
     assert site.manage("shell", "-v0", "-c", send).returncode == 0
     assert time.monotonic() - started < 15
@@ -318,7 +318,7 @@ child = os.fork()
 names = [thread.name for thread in threading.enumerate() if thread.name.startswith("deliver")]
 if child == 0:
     print("child", names, flush=True)
-    mail.send_mail("ann@example.com", "From the child", "mail/test")
+    mail.send_mail("ann@example.com", "From the child", "notify/mail/test")
     from notify.models import Message
     while Message.objects.unfinished().exists():
         time.sleep(0.05)
@@ -353,7 +353,7 @@ for _ in range(2):
         os._exit(0)
     os.waitpid(child, 0)
 dispatch.wake = lambda: None  # as what another process stores
-mail.send_mail("ann@example.com", "From elsewhere", "mail/test")
+mail.send_mail("ann@example.com", "From elsewhere", "notify/mail/test")
 while Message.objects.unfinished().exists():
     time.sleep(0.05)
 """

@@ -32,7 +32,9 @@ from tests.samples import every_mail, html_of
 ROOT = Path(__file__).resolve().parent.parent
 CATALOGUE = ROOT / "notify/locale/zh_Hans/LC_MESSAGES/django.po"
 MODULES = sorted(path for folder in ("flasky", "notify") for path in (ROOT / folder).rglob("*.py"))
-TEMPLATES = sorted(path for kind in ("*.html", "*.txt") for path in (ROOT / "templates").rglob(kind))
+TEMPLATES = sorted(
+    path for folder in ("templates", "notify") for kind in ("*.html", "*.txt") for path in (ROOT / folder).rglob(kind)
+)
 CONTEXT = "\x04"  # stands between context and msgid in compiled catalogues
 # Its arguments that are msgids, and whether the first is a context.
 FUNCTIONS = {

@@ -37,13 +37,13 @@ def test_send_mail_works_as_the_tutorial_showed_it() -> None:
 
 
 def test_the_same_mail_sent_twice_is_two_mails() -> None:
-    mail.send_mail("to@example.com", "Hello", "mail/test")
-    mail.send_mail("to@example.com", "Hello", "mail/test")
+    mail.send_mail("to@example.com", "Hello", "notify/mail/test")
+    mail.send_mail("to@example.com", "Hello", "notify/mail/test")
     assert len({message["Message-ID"] for message in stored()}) == 2
 
 
 def test_send_mail_takes_several_addresses() -> None:
-    mail.send_mail(["a@example.com", "b@example.com"], "Hello", "mail/test")
+    mail.send_mail(["a@example.com", "b@example.com"], "Hello", "notify/mail/test")
     assert [row.recipient for row in Message.objects.order_by("id")] == ["a@example.com", "b@example.com"]
 
 
@@ -57,7 +57,7 @@ def test_an_apostrophe_reads_as_one_in_the_text() -> None:
 
 @pytest.mark.parametrize("evil", ["\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028"])
 def test_no_character_of_a_subject_begins_a_new_header(evil: str) -> None:
-    mail.send_mail("to@example.com", f"Hello{evil}Bcc: victim@example.com", "mail/test")
+    mail.send_mail("to@example.com", f"Hello{evil}Bcc: victim@example.com", "notify/mail/test")
     [message] = stored()
     assert message["Bcc"] is None
     assert message["Subject"] == "[Flasky] Hello Bcc: victim@example.com"
@@ -65,25 +65,25 @@ def test_no_character_of_a_subject_begins_a_new_header(evil: str) -> None:
 
 def test_the_subject_has_the_prefix_of_the_settings(settings: Any) -> None:
     settings.FLASKY_MAIL_SUBJECT_PREFIX = "[Site]"
-    mail.send_mail("to@example.com", "Hello", "mail/test")
+    mail.send_mail("to@example.com", "Hello", "notify/mail/test")
     assert stored()[0]["Subject"] == "[Site] Hello"
 
 
 def test_a_mail_is_in_the_sites_language_whatever_the_visitors(settings: Any) -> None:
     settings.LANGUAGE_CODE = "zh-hans"
     with translation.override("en"):
-        message = build("to@example.com", "Hello", "mail/test", {})
+        message = build("to@example.com", "Hello", "notify/mail/test", {})
         assert translation.get_language() == "en"
     assert 'lang="zh-hans"' in str(message.alternatives[0][0])
     settings.LANGUAGE_CODE = "en"
     with translation.override("zh-hans"):
-        message = build("to@example.com", "Hello", "mail/test", {})
+        message = build("to@example.com", "Hello", "notify/mail/test", {})
     assert 'lang="en"' in str(message.alternatives[0][0])
     assert "Flasky can send mail." in str(message.body)
 
 
 def test_a_template_gets_subject_site_and_time_and_what_the_caller_gives() -> None:
-    message = build("to@example.com", "Hello", "mail/test", {"relay": "smtp.example.com:25"})
+    message = build("to@example.com", "Hello", "notify/mail/test", {"relay": "smtp.example.com:25"})
     assert "smtp.example.com:25" in str(message.body)
     assert "http://flasky.example.com" in str(message.body)
     assert "<title>[Flasky] Hello</title>" in str(message.alternatives[0][0])
@@ -94,7 +94,7 @@ def test_what_happened_is_told_in_one_line(evil: str) -> None:
     mail.notify_admins(
         "order",
         f"New{evil}order",
-        "mail/digest",
+        "notify/mail/digest",
         key="1",
         summary=f"Order 1{evil}Bcc: v@example.com",
         url="https://x.example/",
@@ -110,7 +110,7 @@ def test_a_missing_template_is_the_callers_to_know() -> None:
         mail.send_mail("to@example.com", "Hello", "mail/none")
 
 
-def tell(key: str = "1", template: str = "mail/digest", **context: Any) -> None:
+def tell(key: str = "1", template: str = "notify/mail/digest", **context: Any) -> None:
     mail.notify_admins(
         "order", "New order", template, key=key, summary=f"Order {key}", url="https://x.example/", **context
     )
@@ -189,7 +189,7 @@ def test_no_stylesheet_is_fetched(html_template: Callable[[str], str], free_port
 
 
 def test_no_attribute_holds_what_looks_like_a_tag() -> None:
-    mail.send_mail("to@example.com", '<img src=x onerror=alert(1)> "b" & c', "mail/test")
+    mail.send_mail("to@example.com", '<img src=x onerror=alert(1)> "b" & c', "notify/mail/test")
     page = stored()[-1].get_body(("html",)).get_content()  # type: ignore[union-attr]
     assert "style=" in page  # the styles were inlined
     assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 2  # in the title, and in the label

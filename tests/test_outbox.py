@@ -233,7 +233,7 @@ def test_password_resets_go_through_the_outbox(rf: object) -> None:
     User.objects.create_user("ann", "ann@example.com", "secret-secret")
     form = PasswordResetForm({"email": "ann@example.com"})
     assert form.is_valid()
-    form.save(domain_override="flasky.example.com", use_https=True, email_template_name="mail/test.txt")
+    form.save(domain_override="flasky.example.com", use_https=True, email_template_name="notify/mail/test.txt")
     assert Message.objects.get().recipient == "ann@example.com"
 
 

@@ -161,7 +161,7 @@ def test_a_relay_that_repeats_the_password_is_not_repeated(
 ) -> None:
     with ParrotRelay(mechanism, phase=phase, code=code) as relay:
         configured(relay.port)
-        send_mail("you@example.com", "Hello", "mail/test")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
         texts = [
             run("sendtestmail", "you@example.com"),
             run("sendtestmail", "you@example.com", "--json"),
@@ -200,7 +200,7 @@ def test_a_proxy_that_repeats_its_password_is_not_repeated(
     settings.DEBUG = debug
     with ParrotProxy() if scheme == "http" else Proxy(1, login="some:body") as proxy:
         configured(25, f"{scheme}://user:{quote(PROXY_PASSWORD, safe='')}@127.0.0.1:{proxy.port}")
-        send_mail("you@example.com", "Hello", "mail/test")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
         texts = [run("sendtestmail", "a@example.com"), run("sendtestmail", "a@example.com", "--json"), run("deliver")]
         texts += [run("outbox", "status"), tables(), pages(), said()]
         texts += everything_shown_of(lambda: transport.connect().open())

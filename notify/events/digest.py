@@ -26,7 +26,7 @@ from notify.rendering import message as rendering
 logger = logging.getLogger(__name__)
 
 SHOWN = 20  # events in a digest, the newest
-TEMPLATE = "mail/digest"
+TEMPLATE = "notify/mail/digest"
 SUBJECT_LENGTH = 76  # characters, with the prefix
 TRIES = 3  # of an event's own template; then it is mailed by its summary and link
 UNFOLDED_AT_ONCE = 100  # events mailed in one turn if NOTIFY_INTERVAL is 0

@@ -82,7 +82,7 @@ def probe() -> bool:
 
 def build_test(recipients: Sequence[str], *, headers: Mapping[str, str] | None = None) -> EmailMultiAlternatives:
     """A mail that says by which way it came, unsent."""
-    return build(recipients, gettext_lazy("Test"), "mail/test", {"relay": _way()}, headers=headers)
+    return build(recipients, gettext_lazy("Test"), "notify/mail/test", {"relay": _way()}, headers=headers)
 
 
 def send_test(recipients: Sequence[str]) -> str:

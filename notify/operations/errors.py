@@ -45,7 +45,7 @@ class AdminEventHandler(AdminEmailHandler):
         notify_admins(
             topic,
             f"{kind} in {place}"[:200],
-            "mail/error",
+            "notify/mail/error",
             key=uuid.uuid4().hex,
             summary=one_line(words)[:300],
             url="",

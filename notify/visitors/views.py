@@ -58,7 +58,7 @@ def _too_many(request: HttpRequest, form: NameForm, seconds: int) -> HttpRespons
 
 
 def _page(request: HttpRequest, form: NameForm, *, status: int = 200) -> HttpResponse:
-    return render(request, "notify/index.html", {"form": form, **_greeting(request)}, status=status)
+    return render(request, "visitors/index.html", {"form": form, **_greeting(request)}, status=status)
 
 
 def _remember(response: HttpResponse, name: str, *, known: bool) -> HttpResponse:

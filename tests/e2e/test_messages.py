@@ -136,7 +136,7 @@ def test_axe_finds_nothing_serious(context: BrowserContext, live_server: Any) ->
     row = history()
     page = enter(context, login(*OPERATE), live_server.url)
     serious = {}
-    for path in ("", "?state=failed", f"{row.pk}/change/", "previews/", "previews/mail/digest/"):
+    for path in ("", "?state=failed", f"{row.pk}/change/", "previews/", "previews/notify/mail/digest/"):
         page.goto(f"{live_server.url}/admin/notify/message/{path}")
         found = violations(page)
         serious[path] = [line for line in found if line.startswith(("serious", "critical"))]
@@ -161,7 +161,7 @@ def test_a_preview_is_dark_where_it_is_asked_to_be(context: BrowserContext, live
     page = enter(context, login(*VIEW), live_server.url)
     colours = {}
     for scheme in ("light", "dark"):
-        page.goto(f"{live_server.url}/admin/notify/message/previews/mail/test/?scheme={scheme}")
+        page.goto(f"{live_server.url}/admin/notify/message/previews/notify/mail/test/?scheme={scheme}")
         sheet = page.frame_locator("iframe.message-frame").locator(".sheet")
         colours[scheme] = sheet.evaluate("element => getComputedStyle(element).backgroundColor")
     assert colours["light"] == "rgb(255, 255, 255)"

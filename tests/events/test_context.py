@@ -206,7 +206,7 @@ def test_a_deleted_instance_is_refused() -> None:
 @pytest.mark.django_db
 def test_nothing_is_stored_of_an_event_whose_context_is_refused() -> None:
     with pytest.raises(TypeError, match="lines is a set"):
-        notify_admins("order", "New", "mail/digest", key="1", summary="s", url="https://x.example/", lines={1})
+        notify_admins("order", "New", "notify/mail/digest", key="1", summary="s", url="https://x.example/", lines={1})
     assert not Event.objects.exists()
 
 

@@ -32,7 +32,7 @@ def _intervals(settings: Any) -> None:
     settings.NOTIFY_BURST, settings.NOTIFY_INTERVAL = 2, 60
 
 
-def tell(*keys: object, topic: str = "order", template: str = "mail/test") -> None:
+def tell(*keys: object, topic: str = "order", template: str = "notify/mail/test") -> None:
     for key in keys:
         notify_admins(
             topic, "New order", template, key=str(key), summary=f"Order {key}", url=f"https://x.example/{key}"
@@ -76,7 +76,7 @@ def test_names_in_a_digests_subject_are_no_links(clock: Clock) -> None:
         tell(number)
     notify_due(clock.at(0))
     for name in ("evil.com", "me@evil.example.com", "a。b", "Mr. Ann", "J.R. Smith..."):
-        notify_admins("order", "New order", "mail/test", key=name, summary=name, url="https://x.example/")
+        notify_admins("order", "New order", "notify/mail/test", key=name, summary=name, url="https://x.example/")
     notify_due(clock.at(60))
     subject = subjects()[-1]
     assert subject.startswith("[Flasky] 5 × New order: J.\u200bR. Smith.")
@@ -362,7 +362,7 @@ def test_a_digest_that_cannot_be_built_leaves_its_events_waiting_and_is_tried_ag
     tell(*range(4))
     notify_due(clock.now)
     with monkeypatch.context() as broken:
-        fail_for("mail/digest", broken)
+        fail_for("notify/mail/digest", broken)
         assert notify_due(clock.at(60)) == 0
         assert waiting() == ["2", "3"]
         assert Window.objects.get().opened_at == START
@@ -380,7 +380,7 @@ def test_a_digest_that_cannot_be_built_leaves_its_events_waiting_and_is_tried_ag
 def test_a_digest_that_cannot_be_built_keeps_no_other_topic(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     Visitor.objects.create(name="Ann")
     tell(*range(3))
-    fail_for("mail/digest", monkeypatch)
+    fail_for("notify/mail/digest", monkeypatch)
     assert notify_due(clock.at(60)) == 1
     assert subjects() == ["[Flasky] New visitor"]
 
@@ -389,7 +389,7 @@ def test_a_digest_does_not_wait_for_a_clock_that_was_set_back(clock: Clock, monk
     clock.at(7200)
     tell(*range(3))
     with monkeypatch.context() as broken:
-        fail_for("mail/digest", broken)
+        fail_for("notify/mail/digest", broken)
         notify_due(clock.at(7260))
     assert Window.objects.get().retry_at
     assert notify_due(clock.at(0)) > 0
@@ -398,7 +398,7 @@ def test_a_digest_does_not_wait_for_a_clock_that_was_set_back(clock: Clock, monk
 def test_both_templates_failing_lose_nothing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     tell("bad", template="own")
     with monkeypatch.context() as broken:
-        fail_for("mail/digest", broken)
+        fail_for("notify/mail/digest", broken)
         for seconds in range(0, 200, 10):
             assert notify_due(clock.at(seconds)) == 0
     assert waiting() == ["bad"]
@@ -571,7 +571,7 @@ def test_every_event_is_in_exactly_one_mail_and_no_interval_has_more_than_its_di
                     tell(f"lost {number}")
                     transaction.set_rollback(True)
             elif step == "break":
-                fail_for("mail/digest", patched)
+                fail_for("notify/mail/digest", patched)
             elif step == "mend":
                 patched.undo()
             else:

@@ -91,7 +91,7 @@ class World:
         def post(process: Process) -> None:
             for key in keys:
                 with transaction.atomic():
-                    template = "mail/none" if key in BAD else "mail/test"
+                    template = "mail/none" if key in BAD else "notify/mail/test"
                     notify_admins("order", "New", template, key=key, summary=key, url="https://x.example/")
                     process.pause()  # done, and not committed yet
                 self.kept.add(key)
@@ -156,7 +156,13 @@ def test_each_event_is_in_one_mail_and_no_interval_has_too_many_however_processe
     world = World(clock)
     # Some wait already, in an interval that opened so many seconds ago.
     Event.objects.bulk_create(
-        Event(topic="order", key=key, subject="New", summary=key, template="mail/none" if key in BAD else "mail/test")
+        Event(
+            topic="order",
+            key=key,
+            subject="New",
+            summary=key,
+            template="mail/none" if key in BAD else "notify/mail/test",
+        )
         for key in sorted(waiting)
     )
     if age is not None:

@@ -23,7 +23,7 @@ from tests.events.conftest import Clock
 
 pytestmark = pytest.mark.django_db
 RETRY_AFTER = 30  # seconds, as documented
-GOOD, MISSING = "mail/test", "mail/none"
+GOOD, MISSING = "notify/mail/test", "mail/none"
 Mail = tuple[str, list[str]]  # the template and the keys of the events, in order
 
 

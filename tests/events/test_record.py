@@ -27,7 +27,7 @@ from notify.visitors.models import Visitor
 pytestmark = pytest.mark.django_db
 
 
-def tell(key: str = "1", topic: str = "order", template: str = "mail/test", **given: Any) -> None:
+def tell(key: str = "1", topic: str = "order", template: str = "notify/mail/test", **given: Any) -> None:
     given = {"summary": f"Order {key}", "url": "https://x.example/", **given}
     notify_admins(topic, "New order", template, key=key, **given)
 
@@ -105,8 +105,8 @@ def test_what_is_not_text_is_refused_by_name(name: str, value: Any) -> None:
 
 
 def test_what_is_shown_is_cut_made_one_line_and_storable() -> None:
-    notify_admins("order", "s" * 300, "mail/test", key="1", summary="x" * 600, url="https://x.example/")
-    notify_admins("order", "S\0\ud800", "mail/test", key="2", summary="a\r\n\x0bb\u2028\0\ud800c", url="")
+    notify_admins("order", "s" * 300, "notify/mail/test", key="1", summary="x" * 600, url="https://x.example/")
+    notify_admins("order", "S\0\ud800", "notify/mail/test", key="2", summary="a\r\n\x0bb\u2028\0\ud800c", url="")
     first, second = Event.objects.order_by("id")
     assert (first.subject, first.summary) == ("s" * 200, "x" * 500)
     assert (second.subject, second.summary) == ("S?", "a b ?c")
@@ -115,7 +115,7 @@ def test_what_is_shown_is_cut_made_one_line_and_storable() -> None:
 def test_a_lazy_subject_is_kept_in_the_sites_language(settings: Any) -> None:
     settings.LANGUAGE_CODE = "zh-hans"
     with translation.override("en"):
-        notify_admins("x", gettext_lazy("New visitor"), "mail/test", key="1", summary="s", url="")
+        notify_admins("x", gettext_lazy("New visitor"), "notify/mail/test", key="1", summary="s", url="")
     assert Event.objects.get().subject == "新访客"
 
 

@@ -14,7 +14,8 @@ from notify.rendering import previews
 from notify.visitors.models import Visitor
 from tests.desk import OPERATE, VIEW, login
 
-MAILS = Path(__file__).resolve().parent.parent.parent / "templates" / "mail"
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDERS = [ROOT / "notify" / "templates", ROOT / "templates"]
 PAGES = "/admin/notify/message/previews/"
 TEMPLATES = sorted(previews.registered())
 
@@ -32,8 +33,15 @@ def own_preview() -> Iterator[None]:
 
 
 def test_every_mail_has_a_preview() -> None:
-    texts, htmls = ({path.stem for path in MAILS.glob(f"*.{kind}")} for kind in ("txt", "html"))
-    assert {f"mail/{name}" for name in texts & htmls - {"base"}} == set(previews.registered())
+    texts, htmls = (
+        {
+            path.relative_to(folder).with_suffix("").as_posix()
+            for folder in FOLDERS
+            for path in folder.rglob(f"mail/*.{kind}")
+        }
+        for kind in ("txt", "html")
+    )
+    assert texts & htmls - {"notify/mail/base"} == set(previews.registered())
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -82,11 +90,11 @@ def test_the_pages_show_it_and_write_nothing(template: str) -> None:
 @pytest.mark.django_db
 def test_wrong_choices_are_the_first_ones_and_unknown_templates_are_not_found() -> None:
     viewer = login(*VIEW)
-    assert viewer.get(f"{PAGES}mail/test/?language=xx&scheme=../&width=").status_code == 200
+    assert viewer.get(f"{PAGES}notify/mail/test/?language=xx&scheme=../&width=").status_code == 200
     for path in ("mail/none/", "mail/none/frame/", "../settings/"):
         assert viewer.get(PAGES + path).status_code == 404
     assert login("view_visitor").get(PAGES).status_code == 403
-    assert login("view_visitor").get(f"{PAGES}mail/test/frame/").status_code == 403
+    assert login("view_visitor").get(f"{PAGES}notify/mail/test/frame/").status_code == 403
 
 
 @pytest.mark.django_db

@@ -188,7 +188,7 @@ def test_a_refused_login_that_repeats_it_is_kept_and_printed_without(
 ) -> None:
     with Echo(writing) as relay:
         configure(relay.port)
-        send_mail("you@example.com", "Hello", "mail/test")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
         texts = [run("sendtestmail", "you@example.com"), run("deliver"), run("outbox", "status"), caplog.text]
     texts += [str(values) for model in (Message, Attempt, Relay) for values in model._default_manager.values_list()]
     assert "and that is wrong" in texts[0]
@@ -229,7 +229,7 @@ def test_the_user_of_a_proxys_address_is_masked_also_without_a_password(
     configure: Callable[..., None], caplog: pytest.LogCaptureFixture, settings: Any, token_proxy: str, debug: bool
 ) -> None:
     configure(25, proxy=Secret(token_proxy))
-    send_mail("you@example.com", "Hello", "mail/test")
+    send_mail("you@example.com", "Hello", "notify/mail/test")
     texts = [run("sendtestmail", "you@example.com"), run("deliver"), run("outbox", "status"), caplog.text]
     settings.DEBUG = debug
     request = RequestFactory().get("/", ALL_PROXY=token_proxy)

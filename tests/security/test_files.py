@@ -42,7 +42,7 @@ def manage(checkout: Path, *words: str, umask: int = 0, **variables: object) -> 
     return done.stdout + done.stderr
 
 
-MAIL = "from notify.mail import send_mail; send_mail('you@example.com', 'Hello', 'mail/test')"
+MAIL = "from notify.mail import send_mail; send_mail('you@example.com', 'Hello', 'notify/mail/test')"
 # A connection that is open keeps -wal and -shm.
 LOOK = (
     "from django.db import connection; from notify.models import Relay; Relay.current(); import os, pathlib;"

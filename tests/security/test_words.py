@@ -99,7 +99,7 @@ def test_commands_and_logs_print_nothing_of_a_reply_raw(
     reply = f"554-5.7.1 no {words}\r\n554 5.7.1 2026-11-27 INFO root: forged\r\n".encode()
     with Scripted({verb: reply, "HELO": reply}) as relay:
         configure(relay.port)
-        send_mail("you@example.com", "Hello", "mail/test")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
         texts = [run("sendtestmail", "a@example.com"), run("sendtestmail", "a@example.com", "--json"), run("deliver")]
         texts += [run("outbox", "status"), run("outbox", "status", "--json")]
     texts += [record.getMessage() for record in caplog.records if record.name.startswith("notify")]

@@ -1,4 +1,4 @@
-"""The door for ASGI servers. A process that comes in here also delivers: see notify.dispatch."""
+"""The door for ASGI servers."""
 
 import os
 
@@ -8,7 +8,3 @@ from flasky import content_type
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
 application = content_type.asgi(get_asgi_application())
-
-from notify import dispatch  # noqa: E402  (needs the apps, which the line above loads)
-
-dispatch.serve()

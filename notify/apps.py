@@ -1,4 +1,4 @@
-"""The app: registers its checks and finds the previews of all apps when Django is ready."""
+"""The app: when Django is ready, registers its checks, finds the previews of all apps and prepares delivery."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
@@ -11,6 +11,8 @@ class NotifyConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from notify import dispatch
         from notify.operations import checks  # noqa: F401  (importing registers them)
 
         autodiscover_modules("previews")  # of every app: their mails are shown beside ours
+        dispatch.prepare()

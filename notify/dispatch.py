@@ -3,21 +3,30 @@
 The row in the outbox is the truth; a wake-up may be lost or doubled.
 """
 
+import _thread
+import atexit
+import contextlib
+import functools
 import logging
 import math
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
+from django.core import mail
 from django.core.signals import request_started
 from django.db import DatabaseError, InterfaceError, connection
+from django.utils.autoreload import autoreload_started
 from django.utils.module_loading import import_string
 
 from notify.delivery import breaker, claims
-from notify.delivery.worker import DATABASE_BACKOFF, Worker
+from notify.delivery.worker import DATABASE_BACKOFF, LAST_WORD_SECONDS, Worker
 from notify.events.digest import notify_due
 from notify.models import Message
 
@@ -29,6 +38,7 @@ POSTGRESQL_POLL_SECONDS = 0.03  # of a worker process, which is not woken by wha
 REST_SECONDS = 0.1  # after a turn: in a flood one look at the database serves many wake-ups
 UNSTRAND_EVERY = 60.0  # seconds
 NOTIFY_EVERY = 1.0  # seconds, while there is always something to send
+RESTART_SECONDS = 10.0  # at least, from one worker process that failed to the next
 
 
 class Loop:
@@ -93,10 +103,21 @@ class Loop:
         return busy
 
 
-def watch(*, connections: int, stop: threading.Event) -> None:
-    """Deliver over so many connections until `stop` is set."""
+def watch(*, connections: int, stop: threading.Event, wake_ups: Iterable[bytes] | None = None) -> None:
+    """Deliver over so many connections until `stop` is set, or `wake_ups`, if given, ends; each item wakes it."""
     poll_seconds = POSTGRESQL_POLL_SECONDS if connection.vendor == "postgresql" else POLL_SECONDS
-    for thread in start_threads(stop, [threading.Event() for _ in range(connections)], poll_seconds):
+    wakes = [threading.Event() for _ in range(connections)]
+    threads = start_threads(stop, wakes, poll_seconds)
+
+    def listen(wake_ups: Iterable[bytes]) -> None:
+        for _ in wake_ups:
+            for wake in wakes:
+                wake.set()
+        stop.set()
+
+    if wake_ups is not None:
+        threading.Thread(target=listen, args=[wake_ups], name="wake-ups", daemon=True).start()
+    for thread in threads:
         thread.join()
 
 
@@ -145,16 +166,54 @@ class Leaving(threading.Event):
         return time.monotonic() - self._since >= self._grace
 
 
+class WorkerProcess:
+    """`manage.py deliver --watch` beside this process: it ends when this one has, after the message in hand."""
+
+    def __init__(self) -> None:
+        words = [
+            sys.executable,
+            "-m",
+            "django",
+            "deliver",
+            "--watch",
+            "--until-stdin-ends",
+            "--pythonpath",
+            sys.path[0],
+        ]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE)  # noqa: S603  (no word from outside)
+        assert self._process.stdin  # noqa: S101  (for the type checker: it is a pipe)
+        self._stdin = self._process.stdin
+        os.set_blocking(self._stdin.fileno(), False)  # a wake-up never waits for it
+        self._started_at = time.monotonic()
+
+    def needs_restart(self) -> bool:
+        return self._process.poll() is not None and time.monotonic() - self._started_at > RESTART_SECONDS
+
+    def wake(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended, or has not read thousands of earlier ones
+            os.write(self._stdin.fileno(), b"\n")
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
+
 class Dispatcher:
     """Delivery inside this process: a thread per connection, started by the first wake-up or request.
 
     The threads are not daemons: Python waits for them when the process ends, so the message in hand is finished, and
     a command that stored a mail (`manage.py shell`, say) gets one chance to deliver it before it ends.
+
+    Under Django's autoreloader, which kills the process that serves, delivery has a process beside it.
     """
 
     def __init__(self, *, serving: bool = False) -> None:
         self._serving = serving
         self._is_disabled = False
+        self._is_ending = False
+        self._has_ended = False
+        self._is_reloaded = False
+        self._process: WorkerProcess | None = None
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._stop = Leaving(grace=0)
@@ -164,7 +223,26 @@ class Dispatcher:
     def serve(self) -> None:
         """This process serves the site: deliver from the first request on, and at once in processes forked from it."""
         self._serving = True
+        self.start_by_request()
+
+    def start_by_request(self) -> None:
+        """Whichever process serves a request delivers from then on."""
         request_started.connect(self._on_request, dispatch_uid="notify.dispatch")
+
+    def end_before(self, number: signal.Signals) -> None:
+        """Let this signal take effect only when the message in hand is recorded. Called in the main thread.
+
+        Not every server ends in a way that lets Python wait for its threads: `runserver --noreload` has no handler,
+        and uvicorn raises the signal again when it is done, with the handler it found (uvicorn#1600).
+        """
+        handler = signal.getsignal(number)
+        if callable(handler) or handler is signal.SIG_DFL:  # neither ignored nor handled outside of Python
+            signal.signal(number, functools.partial(self._on_signal, handler))
+
+    def move_out(self, **kwargs: Any) -> None:
+        """Django's autoreloader runs here. Its parent process kills this one with SIGKILL when it is itself ended."""
+        self._is_reloaded = True
+        self.stop()  # what a request started before this was known
 
     def disable(self) -> None:
         """The process delivers by other means (a command): what it stores itself starts no threads."""
@@ -178,19 +256,36 @@ class Dispatcher:
 
     def start(self) -> None:
         with self._lock:
-            if any(thread.is_alive() for thread in self._threads):
+            if self._is_ending or any(thread.is_alive() for thread in self._threads):
+                return
+            if self._is_reloaded:
+                if self._process is None or self._process.needs_restart():
+                    self._process = WorkerProcess()
                 return
             self._stop = Leaving(grace=0 if self._serving else settings.MAIL_TIMEOUT)
             self._wakes = [threading.Event() for _ in range(settings.NOTIFY_CONNECTIONS)]
             self._threads = start_threads(self._stop, self._wakes)
 
     def stop(self) -> None:
-        """Finish the message in hand and end the threads."""
+        """Finish the message in hand and end the threads. Returns when they have ended."""
+        with self._lock:
+            threads = self._threads
         self._stop.set()
         self._set_wakes()
-        for thread in self._threads:
-            thread.join(settings.MAIL_TIMEOUT)
+        # An attempt ends by its deadline; a transport that knows none must not keep the process for ever.
+        until = time.monotonic() + settings.MAIL_TIMEOUT + LAST_WORD_SECONDS
+        for thread in threads:
+            thread.join(max(until - time.monotonic(), 0))
         self._threads = []
+
+    def finish(self) -> None:
+        """At exit: a second signal may have interrupted Python while it waited for the threads."""
+        if self._process:
+            self._process.stop()
+        if any(thread.is_alive() for thread in self._threads):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_IGN)
+            self.stop()
 
     def restart_in_child(self) -> None:
         """After a fork: the parent's threads are not here. A server's child delivers as its parent does."""
@@ -203,22 +298,67 @@ class Dispatcher:
     def _set_wakes(self) -> None:
         for wake in self._wakes:
             wake.set()
+        if self._process:
+            self._process.wake()
 
     def _on_request(self, **kwargs: Any) -> None:
+        self._serving = True
+        if is_testing():
+            return
         try:
             self.start()
         except RuntimeError as error:  # no more threads: the page is served all the same
             logger.warning("delivery could not be started: %s", error)
 
+    def _on_signal(self, handler: Any, number: int, frame: Any) -> None:
+        """The first one ends delivery, in a thread; that then sends the second, which is passed on."""
+        if not self._is_ending:
+            self._is_ending = True
+            try:
+                # Here, the interrupted code may hold any lock; also those of `threading`.
+                _thread.start_new_thread(self._end_and_repeat, (number,))
+            except RuntimeError:  # no more threads
+                self._has_ended = True
+        if not self._has_ended:
+            return
+        if callable(handler):
+            handler(number, frame)
+        else:
+            signal.signal(number, handler)
+            signal.raise_signal(number)
+
+    def _end_and_repeat(self, number: int) -> None:
+        self.stop()
+        self._has_ended = True
+        os.kill(os.getpid(), number)
+
 
 _dispatcher = Dispatcher()
 os.register_at_fork(after_in_child=_dispatcher.restart_in_child)
+atexit.register(_dispatcher.finish)
+
+
+def prepare() -> None:
+    """Called once when Django is ready: a process that serves a request delivers if NOTIFY_DISPATCH is `thread`."""
+    if settings.NOTIFY_DISPATCH == "thread":
+        _dispatcher.start_by_request()
+        autoreload_started.connect(_dispatcher.move_out, dispatch_uid="notify.dispatch")
+        if threading.current_thread() is threading.main_thread():
+            _dispatcher.end_before(signal.SIGTERM)
+            # Python's own handler lets Python wait for threads; asyncio.run() and Ctrl-C in a shell rely on it.
+            if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+                _dispatcher.end_before(signal.SIGINT)
 
 
 def serve() -> None:
-    """Called at a server's entry (wsgi, asgi): this process delivers if NOTIFY_DISPATCH is `thread`."""
+    """For a server's entry (wsgi, asgi), where delivery is to begin in forked processes before their first request."""
     if settings.NOTIFY_DISPATCH == "thread":
         _dispatcher.serve()
+
+
+def is_testing() -> bool:
+    """Whether a test runner has set Django up (setup_test_environment): then nothing is delivered or woken here."""
+    return hasattr(mail, "outbox")
 
 
 def disable() -> None:
@@ -228,6 +368,8 @@ def disable() -> None:
 
 def wake() -> None:
     """Called after a commit that stored a message or an event."""
+    if is_testing():
+        return
     try:
         if settings.NOTIFY_DISPATCH == "thread":
             _dispatcher.wake()

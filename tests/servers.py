@@ -12,8 +12,12 @@ from tests import ports
 
 PORTS = {"postgresql": 5432, "rabbitmq": 5672, "redis": 6379}
 PROGRAMS = frozenset(
-    ["chromium", "danted", "gunicorn", "microsocks", "node", "npm", "pgbouncer", "postfix", "spamassassin", "tinyproxy"]
+    [
+        *("chromium", "danted", "daphne", "gunicorn", "microsocks", "node", "npm"),
+        *("pgbouncer", "postfix", "spamassassin", "tinyproxy", "uvicorn"),
+    ]
 )
+PACKAGES = {"gevent": "gevent", "redis-py": "redis"}
 NEED_ROOT = {"exim", "postfix"}
 # Debian's Exim and Postfix cannot both be installed: .ci/run unpacks Exim here.
 EXIM = Path(__file__).resolve().parent.parent / ".exim" / "usr" / "sbin" / "exim4"
@@ -30,8 +34,8 @@ def is_here(name: str) -> bool:
         return ports.answers(PORTS[name])
     if name in NEED_ROOT and os.geteuid() != 0:
         return False
-    if name == "redis-py":
-        return find_spec("redis") is not None
+    if name in PACKAGES:
+        return find_spec(PACKAGES[name]) is not None
     if name in NODE_PACKAGES:
         return program("node") != "" and (NODE_MODULES / name).is_dir()
     if name == "exim":

@@ -1,5 +1,6 @@
 """The site as a process of its own, and a browser-like client for it."""
 
+import contextlib
 import http.cookiejar
 import os
 import re
@@ -10,7 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.plain_environment import PLAIN
@@ -77,9 +78,12 @@ class Site:
                 stderr=log,
                 start_new_session=True,
             )
+        return self.wait_until_it_answers(seconds)
+
+    def wait_until_it_answers(self, seconds: float = 20) -> "Site":
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
+            if self._process is None or self._process.poll() is not None:
                 break
             try:
                 with urllib.request.urlopen(f"{self.url}livez", timeout=5):
@@ -98,10 +102,30 @@ class Site:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
         return [int(child) for child in children.split()]
 
-    def send_signal(self, number: signal.Signals) -> None:
-        """To every process of it."""
+    @contextlib.contextmanager
+    def running(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Another process on the site's database and settings, killed in the end; it writes to the site's output."""
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment(**self.variables), stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def send_signal(self, number: signal.Signals, *, group: bool = True) -> None:
+        """To every process of it, as a terminal does, or to the one that was started."""
         assert self._process
-        os.killpg(self._process.pid, number)
+        (os.killpg if group else os.kill)(self._process.pid, number)
+
+    def end(self, number: signal.Signals, *, group: bool) -> int:
+        """Send the signal and wait for the end; returns the exit code."""
+        assert self._process
+        self.send_signal(number, group=group)
+        process, self._process = self._process, None
+        return process.wait(40)
 
     def kill(self) -> None:
         """SIGKILL to every process of it."""

@@ -1,5 +1,7 @@
 """Who runs delivery: which process, which threads, and that they go on whatever happens."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -7,10 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from django.core import mail
 from django.core.signals import request_started
 from django.db import OperationalError
+from django.utils.autoreload import autoreload_started
 
 from notify import dispatch
 from notify.delivery import worker
@@ -101,8 +106,14 @@ def test_leaving_begins_with_the_end_of_the_main_thread(monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def dispatcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dispatcher]:
-    """One of its own, with loops that only wait to be stopped."""
+def outside_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no test runner had set Django up."""
+    monkeypatch.delattr(mail, "outbox")
+
+
+@pytest.fixture
+def dispatcher(monkeypatch: pytest.MonkeyPatch, outside_tests: None) -> Iterator[Dispatcher]:
+    """A dispatcher that no other test uses, with loops that only wait to be stopped."""
 
     class Idle:
         def __init__(self, *, stop: threading.Event, wake: threading.Event, **options: Any) -> None:
@@ -116,9 +127,14 @@ def dispatcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dispatcher]:
     monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.01)
     made = Dispatcher()
     monkeypatch.setattr(dispatch, "_dispatcher", made)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield made
     request_started.disconnect(dispatch_uid="notify.dispatch")
+    autoreload_started.disconnect(dispatch_uid="notify.dispatch")
     made.stop()
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 def threads() -> list[threading.Thread]:
@@ -215,10 +231,105 @@ def test_a_server_delivers_from_its_first_request_on(dispatcher: Dispatcher) -> 
     assert threads() == first
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_request_starts_nothing_in_a_process_that_does_not_serve(dispatcher: Dispatcher) -> None:
-    request_started.send(sender=None)
+@pytest.mark.parametrize(("mode", "count"), [("thread", 1), ("worker", 0), ("celery", 0)])
+def test_a_process_that_serves_a_request_delivers_though_its_entry_does_not_say_so(
+    dispatcher: Dispatcher, settings: Any, mode: str, count: int
+) -> None:
+    settings.NOTIFY_DISPATCH = mode
+    dispatch.prepare()
     assert threads() == []
+    request_started.send(sender=None)
+    assert len(threads()) == count
+
+
+def test_no_thread_is_started_under_a_test_runner(
+    dispatcher: Dispatcher, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "outbox", [], raising=False)  # as setup_test_environment() does
+    settings.NOTIFY_DISPATCH = "thread"
+    dispatch.prepare()
+    request_started.send(sender=None)
+    dispatch.wake()
+    assert threads() == []
+
+
+def test_a_signal_takes_effect_once_when_the_threads_have_ended(dispatcher: Dispatcher) -> None:
+    alive_at: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *received: alive_at.append(len(threads())))
+    dispatcher.end_before(signal.SIGTERM)
+    dispatcher.wake()
+    for _ in range(3):
+        os.kill(os.getpid(), signal.SIGTERM)
+    wait_until(lambda: alive_at != [])
+    assert alive_at == [0]
+    dispatcher.wake()
+    assert threads() == []  # the process is about to end: what comes now is for another
+
+
+def test_a_signal_that_comes_while_a_thread_is_started_waits_for_it(dispatcher: Dispatcher) -> None:
+    alive_at: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *received: alive_at.append(len(threads())))
+    dispatcher.end_before(signal.SIGTERM)
+    with dispatcher._lock:  # in the hands of whoever starts the threads; the handler must not wait for it
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        assert alive_at == []
+    wait_until(lambda: alive_at == [0])
+
+
+def test_an_ignored_signal_stays_ignored(dispatcher: Dispatcher) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    dispatcher.end_before(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(("handler", "is_kept"), [(signal.default_int_handler, True), (lambda *received: None, False)])
+def test_ctrl_c_is_left_to_python_where_no_server_handles_it(
+    dispatcher: Dispatcher, settings: Any, handler: Callable[..., Any], is_kept: bool
+) -> None:
+    settings.NOTIFY_DISPATCH = "thread"
+    signal.signal(signal.SIGINT, handler)
+    dispatch.prepare()
+    assert (signal.getsignal(signal.SIGINT) is handler) == is_kept
+
+
+def test_under_the_autoreloader_a_process_beside_it_delivers(
+    dispatcher: Dispatcher, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Beside:
+        made: list["Beside"] = []
+
+        def __init__(self) -> None:
+            self.wakes, self.fails = 0, False
+            self.made.append(self)
+
+        def wake(self) -> None:
+            self.wakes += 1
+
+        def needs_restart(self) -> bool:
+            return self.fails
+
+    monkeypatch.setattr(dispatch, "WorkerProcess", Beside)
+    settings.NOTIFY_DISPATCH = "thread"
+    dispatch.prepare()
+    request_started.send(sender=None)
+    assert len(threads()) == 1  # before the reloader says that it runs
+    autoreload_started.send(sender=Mock())
+    assert threads() == []
+    dispatch.wake()
+    dispatch.wake()
+    assert [beside.wakes for beside in Beside.made] == [1]  # the first one finds what is due as it starts
+    Beside.made[0].fails = True
+    dispatch.wake()
+    assert len(Beside.made) == 2
+    assert threads() == []
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("serving", "count"), [(True, 1), (False, 0)])
@@ -274,7 +385,7 @@ class NoBroker:
         raise ConnectionError("refused")
 
 
-def test_celery_is_sent_a_task(settings: Any) -> None:
+def test_celery_is_sent_a_task(settings: Any, outside_tests: None) -> None:
     settings.NOTIFY_DISPATCH, settings.NOTIFY_CELERY_APP = "celery", "tests.test_dispatch.Broker"
     Broker.sent.clear()
     dispatch.wake()
@@ -282,7 +393,9 @@ def test_celery_is_sent_a_task(settings: Any) -> None:
     assert (name, options["retry"]) == ("notify.tasks.deliver", False)
 
 
-def test_a_broker_that_is_away_is_no_error(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broker_that_is_away_is_no_error(
+    settings: Any, caplog: pytest.LogCaptureFixture, outside_tests: None
+) -> None:
     settings.NOTIFY_DISPATCH, settings.NOTIFY_CELERY_APP = "celery", "tests.test_dispatch.NoBroker"
     dispatch.wake()
     assert "the broker did not accept the wake-up (refused); the message stays in the outbox" in caplog.text

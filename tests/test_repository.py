@@ -27,7 +27,7 @@ ARROWS = {
     "management": {"delivery", "dispatch", "events", "models", "operations", "smtp"},
     "templatetags": {"admin", "rendering"},
     "urls": {"operations"},
-    "apps": {"operations"},
+    "apps": {"dispatch", "operations"},
 }
 
 

@@ -1,5 +1,6 @@
 """manage.py deliver: sends what is due and ends, or goes on sending until it is told to stop."""
 
+import argparse
 import gc
 import itertools
 import signal
@@ -36,8 +37,12 @@ class Command(BaseCommand):
             metavar="N",
             help=_("simultaneous connections to the mail server (NOTIFY_CONNECTIONS)"),
         )
+        # For dispatch.WorkerProcess: each line on stdin is a wake-up.
+        parser.add_argument("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
 
-    def handle(self, *args: Any, watch: bool, connections: int | None, **options: Any) -> None:
+    def handle(
+        self, *args: Any, watch: bool, connections: int | None, until_stdin_ends: bool = False, **options: Any
+    ) -> None:
         connections = settings.NOTIFY_CONNECTIONS if connections is None else connections
         if not 1 <= connections <= 256:
             raise CommandError(_("--connections is a number from 1 to 256"), returncode=2)
@@ -49,8 +54,10 @@ class Command(BaseCommand):
             signal.signal(number, lambda *received: stop.set())
         if watch:
             refuse_old_tables()
-            self.stderr.write(_("delivering over %d connection(s); stop with SIGTERM or Ctrl-C") % connections)
-            dispatch.watch(connections=connections, stop=stop)
+            if not until_stdin_ends:
+                self.stderr.write(_("delivering over %d connection(s); stop with SIGTERM or Ctrl-C") % connections)
+            wake_ups = sys.stdin.buffer if until_stdin_ends else None
+            dispatch.watch(connections=connections, stop=stop, wake_ups=wake_ups)
             return
         with errors_explained(_("Nothing is lost; try again.")):
             while notify_due() and not stop.is_set():

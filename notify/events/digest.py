@@ -4,18 +4,21 @@ Marking an event and storing its mail is one transaction under the lock of the t
 exactly one mail, whatever crashes and however many workers run.
 """
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Min
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.module_loading import import_string
 
 from notify.events import policy
 from notify.events.policy import Interval, Plan
@@ -209,9 +212,16 @@ def _subject(newest: Sequence[Event], count: int) -> str:
 
 
 def _list_url(message_id: str) -> str:
-    """The admin's list of all events in this mail."""
+    """The admin's list of all events in this mail; "" in a project where no admin site has it."""
     query = urlencode({"message_id": message_id})
-    return f"{settings.FLASKY_URL}{reverse('admin:notify_event_changelist')}?{query}"
+    if not apps.is_installed("django.contrib.admin"):
+        return ""
+    for site in sorted(import_string("django.contrib.admin.sites.all_sites"), key=lambda site: site.name != "admin"):
+        if site.is_registered(Event):
+            with contextlib.suppress(NoReverseMatch):
+                path = reverse("admin:notify_event_changelist", current_app=site.name)
+                return f"{settings.FLASKY_URL}{path}?{query}"
+    return ""
 
 
 def _length() -> timedelta:

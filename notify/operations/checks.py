@@ -10,9 +10,10 @@ from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, router
 from django.utils.translation import gettext as _
 
 from notify.smtp.providers import presets
@@ -144,6 +145,26 @@ def _others_can_read(path: Path) -> bool:
     except OSError:
         return False
     return not stat.S_ISLNK(mode) and bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+@register("notify")
+def check_routers(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    tables = list(apps.get_app_config("notify").get_models())
+    used = {choose(table) for table in tables for choose in (router.db_for_read, router.db_for_write)}
+    here = all(router.allow_migrate_model(DEFAULT_DB_ALIAS, table) for table in tables)
+    if used == {DEFAULT_DB_ALIAS} and here:
+        return []
+    return [
+        Error(
+            _("A database router keeps tables of notify out of the database %r, or reads them elsewhere.")
+            % DEFAULT_DB_ALIAS,
+            hint=_(
+                "Let DATABASE_ROUTERS leave the app notify alone: a mail is stored in the transaction of the code that "
+                "sends it, and a replica that lags behind would make one mail two."
+            ),
+            id="notify.E011",
+        )
+    ]
 
 
 @register("notify", Tags.database)

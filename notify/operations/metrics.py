@@ -9,6 +9,7 @@ Labels `cause` are ids of diagnoses, "unknown" for a reply that is none of them.
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -69,14 +70,20 @@ def may_see_relay(request: HttpRequest) -> bool:
     if has_token(request):
         return True
     # A session counts only where no token was tried: a wrong one is to be noticed.
-    user = None if "Authorization" in request.headers else request.user
-    return bool(user and user.is_active and user.is_staff and user.has_perm(VIEW))
+    user = None if "Authorization" in request.headers else _user(request)
+    return bool(user and user.is_active and getattr(user, "is_staff", False) and user.has_perm(VIEW))
+
+
+def _user(request: HttpRequest) -> Any:
+    """None in a project without AuthenticationMiddleware."""
+    return getattr(request, "user", None)
 
 
 def _refusal(request: HttpRequest) -> HttpResponse | None:
     if may_see_relay(request):
         return None
-    if "Authorization" not in request.headers and request.user.is_authenticated:
+    user = _user(request)
+    if "Authorization" not in request.headers and user and user.is_authenticated:
         return HttpResponse(status=403)
     return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
 

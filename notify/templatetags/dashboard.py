@@ -4,16 +4,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.apps import apps
 from django.utils import timezone
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 
-from notify.admin import dashboard
-from notify.admin.rows import state_badge, uncertain_badge
-
 register = template.Library()
-register.filter("state_badge", state_badge)
-register.filter("uncertain_badge", uncertain_badge)
+if apps.is_installed("django.contrib.admin"):  # without it no page uses these, but `check` imports them
+    from notify.admin import dashboard
+    from notify.admin.rows import state_badge, uncertain_badge
+
+    register.filter("state_badge", state_badge)
+    register.filter("uncertain_badge", uncertain_badge)
 MINUTE = timedelta(minutes=1)
 
 

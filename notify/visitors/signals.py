@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models.signals import post_save
 from django.dispatch import receiver
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
 
 from notify import mail
@@ -30,5 +30,8 @@ def notify_of_new_visitor(sender: type[Visitor], instance: Visitor, created: boo
 
 
 def url_of(visitor: Visitor) -> str:
-    """The visitor's page in the admin, as an absolute link."""
-    return settings.FLASKY_URL + reverse("admin:visitors_visitor_change", args=[visitor.pk])
+    """The visitor's page in the admin, as an absolute link; "" without an admin."""
+    try:
+        return settings.FLASKY_URL + reverse("admin:visitors_visitor_change", args=[visitor.pk])
+    except NoReverseMatch:
+        return ""

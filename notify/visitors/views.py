@@ -1,10 +1,14 @@
 """The page: asks for a name, keeps it, greets. Knows nothing of mail."""
 
 import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from django.conf import settings
 from django.core import signing
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -18,6 +22,9 @@ from notify.visitors.models import Visitor
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+REFUSED = ("40001", "40P01")  # serialization_failure, deadlock_detected: PostgreSQL asks for another try
+TRIES = 20
 GREETING = "greeting"  # the cookie that remembers who was greeted: signed, so that nothing of it is kept here
 
 
@@ -31,10 +38,10 @@ def _keep(request: HttpRequest) -> HttpResponse:
     """Keep the name and greet on the page that follows; or the form again, filled, with what to do about it."""
     form = NameForm(request.POST)
     try:
-        if seconds := rate_limit.wait(request):
+        if seconds := _again(lambda: rate_limit.wait(request)):
             return _too_many(request, form, seconds)
         if form.is_valid():
-            visitor, new = Visitor.objects.get_or_create(name=form.cleaned_data["name"])
+            visitor, new = _again(lambda: Visitor.objects.get_or_create(name=form.cleaned_data["name"]))
             return _remember(redirect("index"), visitor.name, known=not new)
     except DatabaseError:
         logger.exception("a name could not be kept")
@@ -42,6 +49,18 @@ def _keep(request: HttpRequest) -> HttpResponse:
             form.add_error(None, _("Your name could not be saved. Please try again in a moment."))
             return _page(request, form, status=503)
     return _page(request, form, status=422)
+
+
+def _again(write: Callable[[], T]) -> T:
+    """What `write` returns; PostgreSQL above READ COMMITTED refuses one of two writers that meet, so it tries again."""
+    for number in range(1, TRIES):
+        try:
+            return write()
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", "") not in REFUSED or connection.in_atomic_block:
+                raise
+            time.sleep(random.uniform(0, 0.02 * number))
+    return write()
 
 
 def _too_many(request: HttpRequest, form: NameForm, seconds: int) -> HttpResponse:

@@ -75,7 +75,7 @@ def frame(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse
 
 @require_POST
 def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
-    """Send it to whoever asks, the way every mail goes."""
+    """Send it to the user who asks, through the outbox."""
     if not request.user.has_perm(OPERATE):
         raise PermissionDenied
     shown = _registered(template)
@@ -121,19 +121,16 @@ def _choice(request: HttpRequest, name: str, choices: Any, default: str) -> str:
 
 def _choices(chosen: dict[str, str]) -> list[dict[str, Any]]:
     """What can be chosen, as groups of links: each changes one thing and leaves the others."""
-    groups = (
-        ("language", _("Language"), previews.languages()),
-        ("scheme", _("Colours"), SCHEMES),
-        ("width", _("Width"), WIDTHS),
-    )
+
+    def group(name: str, title: str, options: Any) -> dict[str, Any]:
+        links = [
+            {"words": words, "query": urlencode({**chosen, name: value}), "current": chosen[name] == value}
+            for value, words in options.items()
+        ]
+        return {"title": title, "links": links}
+
     return [
-        {
-            "name": name,
-            "title": title,
-            "links": [
-                {"words": words, "query": urlencode({**chosen, name: value}), "current": chosen[name] == value}
-                for value, words in options.items()
-            ],
-        }
-        for name, title, options in groups
+        group("language", _("Language"), previews.languages()),
+        group("scheme", _("Colours"), SCHEMES),
+        group("width", _("Width"), WIDTHS),
     ]

@@ -1,4 +1,4 @@
-"""manage.py outbox: what waits, why, and what an operator can do about it."""
+"""manage.py outbox: what is queued, why, and what an operator can do about it."""
 
 import json
 from argparse import ArgumentParser
@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from notify.delivery import breaker
 from notify.management.database import errors_explained
-from notify.models import Message, Relay
+from notify.models import Message, MessageQuerySet, Relay
 from notify.operations import actions, status
 
 
@@ -92,25 +92,11 @@ class Command(BaseCommand):
             raise CommandError(_("--days is a whole number from 0"), returncode=2)
         return actions.purge(days=days, visitors=visitors)
 
-    def _chosen(
-        self,
-        messages: Any,
-        *,
-        ids: Sequence[int],
-        all: bool,
-        recipient: str | None,
-        diagnosis: str | None,
-        contains: str | None,
-        **options: Any,
-    ) -> Any:
-        if not (ids or all or recipient or diagnosis or contains):
+    def _chosen(self, messages: MessageQuerySet, *, ids: Sequence[int], all: bool, **options: Any) -> MessageQuerySet:
+        lookups = {"recipient": "recipient__iexact", "diagnosis": "diagnosis", "contains": "reply__icontains"}
+        wanted = {lookup: options[name] for name, lookup in lookups.items() if options[name]}
+        if not (ids or all or wanted):
             raise CommandError(_("Which messages? Give their numbers, a filter, or --all."), returncode=2)
         if ids:
-            messages = messages.filter(pk__in=ids)
-        if recipient:
-            messages = messages.filter(recipient__iexact=recipient)
-        if diagnosis:
-            messages = messages.filter(diagnosis=diagnosis)
-        if contains:
-            messages = messages.filter(reply__icontains=contains)
-        return messages
+            wanted["pk__in"] = ids
+        return messages.filter(**wanted)

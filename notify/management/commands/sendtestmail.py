@@ -1,4 +1,4 @@
-"""manage.py sendtestmail: does mail work, and if not, where does it stop and what is to be done?"""
+"""manage.py sendtestmail: does mail work, and if not, where does it stop and what is the fix?"""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ class Command(BaseCommand):
             raise CommandError(
                 _("--check sends nothing, so nothing can go through the outbox: choose one"), returncode=2
             )
-        self_test = SelfTest(self._recipients(addresses), self._silence if json else self._tell)
+        self_test = SelfTest(self._recipients(addresses), (lambda stage: None) if json else self._tell)
         if via == "direct":
             report = self_test.direct(check_only=check)
         else:
@@ -64,9 +64,6 @@ class Command(BaseCommand):
         style = {"PASS": self.style.SUCCESS, "WARN": self.style.WARNING, "FAIL": self.style.ERROR}.get(stage.status)
         self.stdout.write(style(str(stage)) if style else str(stage))
         self.stdout.flush()
-
-    def _silence(self, stage: Stage) -> None:
-        """The whole is printed at the end."""
 
     def _conclude(self, report: Report, *, as_json: bool) -> None:
         if as_json:

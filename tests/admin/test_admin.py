@@ -7,8 +7,11 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.test import Client
 from django.utils import timezone
 
+from notify.events import record
+from notify.events.policy import ERRORS
 from notify.models import Attempt, Body, Event, Message
 from notify.visitors.models import Visitor
+from tests.desk import OPERATE, VIEW, login
 
 pytestmark = pytest.mark.django_db
 
@@ -139,3 +142,11 @@ def test_lists_do_without_the_bodies(admin_client: Client, django_assert_max_num
     with django_assert_max_num_queries(12) as queries:
         admin_client.get("/admin/notify/message/")
     assert not [query for query in queries.captured_queries if '"mime"' in query["sql"]]
+
+
+def test_the_report_of_a_server_error_is_for_operators() -> None:
+    report = record.dump_context({"report": "Traceback <b>"})
+    row = event(topic=f"{ERRORS}1", context=report)
+    page = f"/admin/notify/event/{row.pk}/change/"
+    assert "<pre>Traceback &lt;b&gt;</pre>" in login(*OPERATE).get(page).content.decode()
+    assert "Traceback" not in login(*VIEW).get(page).content.decode()

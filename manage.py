@@ -12,9 +12,12 @@ def main() -> None:
     gc.set_threshold(200_000)
     try:
         from django.core.management import execute_from_command_line
+
+        from flasky import start
     except ImportError as error:
         sys.exit(f"{error}. Run `make run` once: it makes .venv; then use .venv/bin/python manage.py")
-    execute_from_command_line(sys.argv)
+    with start.one_line_for_mistakes(exit_code=2):
+        execute_from_command_line(sys.argv)
 
 
 if __name__ == "__main__":

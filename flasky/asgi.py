@@ -1,10 +1,8 @@
 """The door for ASGI servers."""
 
-import os
-
 from django.core.asgi import get_asgi_application
 
-from flasky import content_type
+from flasky import content_type, start
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
+start.read_settings()
 application = content_type.asgi(get_asgi_application())

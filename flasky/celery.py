@@ -1,10 +1,10 @@
 """Celery, for NOTIFY_DISPATCH=celery: `celery -A flasky worker` on any machine, `celery -A flasky beat` on one."""
 
-import os
-
 from celery import Celery
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
+from flasky import start
+
+start.read_settings()
 app = Celery("flasky")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -1,13 +1,15 @@
 """Readers of environment variables that fail loudly: used by settings, and by nothing else.
 
 Every reader takes the variable's name and its default. Unset and empty are the same. A value that does not
-parse raises ImproperlyConfigured with the variable's name and what it should look like.
+parse raises ImproperlyConfigured with the variable's name and what it should look like, in one line.
 """
 
 import contextlib
+import difflib
+import os
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from email.utils import getaddresses
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,35 +19,63 @@ from zoneinfo import ZoneInfo
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from flasky import dotenv
 from notify.smtp.secret import Secret
 
 _env = environ.FileAwareEnv()
 
 TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0")
+MANY = 20  # choices: where one of them is meant, the others are not listed
+PREFIXES = ("MAIL_", "NOTIFY_", "FLASKY_")  # of our variables, nearly all
+OF_OTHERS = ("NOTIFY_SOCKET",)  # systemd's
+OF_FLASK_MAIL = {"MAIL_DEFAULT_SENDER": "FLASKY_MAIL_SENDER", "MAIL_SUPPRESS_SEND": "MAIL_BACKEND"}
+_SEPARATORS = ";；，、︐﹐､"  # typed where a comma is meant, most of them by Chinese keyboards
+
+_read: set[str] = set()  # the names that were asked for
+_in_file: dict[str, dotenv.Line] = {}  # what a .env file says
+_from_file: set[str] = set()  # the names whose value is the file's, as the real environment has none
 
 
 def load(path: Path) -> None:
-    """Read a .env file; the real environment wins over it. A line that is not NAME=value stops the start."""
-    if not path.exists():
-        return
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImproperlyConfigured(f"{path.name} cannot be read: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip() and not line.startswith("#") and not re.match(r"(export )?[A-Za-z_0-9]+=", line):
-            # Only what looks like a name is shown: the rest may be a password.
-            name = re.match(r"\s*(?:export )?([A-Z_]*)\b", line)
-            shown = f" ({name[1]!r})" if name and name[1] else ""
-            raise ImproperlyConfigured(
-                f"{path.name} line {number}{shown} is not NAME=value: no space before the name or around the ="
+    """Read a .env file; the real environment wins over it. Raises ImproperlyConfigured, see `dotenv`."""
+    for line in dotenv.read(path):
+        if line.name not in os.environ or line.name in _from_file:
+            os.environ[line.name] = line.value
+            _from_file.add(line.name)
+        _in_file[line.name] = line
+
+
+def doubts() -> list[str]:
+    """A line for each variable that is probably a mistake. Call it when all are read."""
+    return [*_unknown(), *_with_hash()]
+
+
+def _unknown() -> Iterator[str]:
+    """Names like ours that nothing reads: all with our prefixes, and in the .env file those that look like one."""
+    known = sorted(_read | {f"{name}_FILE" for name in _read})
+    ours = {name for name in os.environ if name.startswith(PREFIXES)}
+    for name in sorted(ours.union(_in_file).difference(known, OF_OTHERS)):
+        close = difflib.get_close_matches(name, known, 1, 0.7 if name in ours else 0.8)
+        near = OF_FLASK_MAIL.get(name) or "".join(close)
+        if name in ours or (near and not name.endswith(f"_{near}")):
+            where = " (.env)" if name in _in_file else ""
+            advice = f"did you mean {near}?" if near else ".env.example lists those there are"
+            yield f"{name}{where} is set, but Flasky reads no such variable: {advice}"
+
+
+def _with_hash() -> Iterator[str]:
+    for name in sorted(_from_file & _read):
+        if _in_file[name].has_hash:
+            yield (
+                f"{name} (.env line {_in_file[name].number}) holds a #, which belongs to the value: "
+                "put the value into quotes, or the comment on a line of its own"
             )
-    environ.Env.read_env(path)  # not the file-aware one, which would open every NAME_FILE on the way
 
 
 def text(name: str, default: str = "") -> str:
     """The value without the blanks around it. NAME_FILE, where it is set, names a file that holds the value."""
+    _read.add(name)
     try:
         # Not env.str(): that reads a leading $ as another variable's name, and passwords may begin so.
         value = _env.ENVIRON.get(name) or ""
@@ -54,13 +84,20 @@ def text(name: str, default: str = "") -> str:
     return value.strip() or default
 
 
+def _plain(name: str) -> str:
+    """As text(), without the quotes around it that Docker's --env-file leaves in their place."""
+    value = text(name)
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1].strip() if quoted else value
+
+
 def secret(name: str, default: str = "") -> Secret:
     """As text(), for what no error page or log may show."""
     return Secret(text(name, default))
 
 
 def flag(name: str, default: bool) -> bool:
-    value = text(name).lower()
+    value = _plain(name).lower()
     if not value:
         return default
     if value not in TRUE + FALSE:
@@ -69,7 +106,7 @@ def flag(name: str, default: bool) -> bool:
 
 
 def number(name: str, default: int, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
-    value = text(name) or str(default)
+    value = _plain(name) or str(default)
     if not re.fullmatch(r"[0-9]{1,10}", value) or not minimum <= int(value) <= maximum:
         raise ImproperlyConfigured(f"{name}={value!r} is not a whole number from {minimum} to {maximum}")
     return int(value)
@@ -77,16 +114,36 @@ def number(name: str, default: int, minimum: int = 0, maximum: int = 2**31 - 1) 
 
 def choice(name: str, default: str, choices: Collection[str], *, fold: bool = False) -> str:
     """One of the choices; with `fold` in any case, and in lower case then."""
-    value = text(name, default)
+    value = _plain(name) or default
     value = value.lower() if fold else value
-    if value not in choices:
-        raise ImproperlyConfigured(f"{name}={value!r} is none of: {', '.join(filter(None, choices))}")
-    return value
+    if value in choices:
+        return value
+    near = did_you_mean(value, choices)
+    if len(choices) > MANY:
+        raise ImproperlyConfigured(f"{name}={value!r} is not known{near or ': docs/providers.md lists them'}")
+    raise ImproperlyConfigured(f"{name}={value!r} is none of: {', '.join(filter(None, choices))}{near}")
+
+
+def did_you_mean(value: str, choices: Collection[str]) -> str:
+    """`: did you mean gmail?` if one of the choices is like the value, or a word of it; else ""."""
+    words = [word for word in re.split(r"[^a-z0-9-]+", value.lower()) if word in choices and word]
+    near = words or difflib.get_close_matches(value.lower(), choices, 1, 0.6)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def words(name: str) -> list[str]:
     """A comma-separated list."""
-    return [word for word in (part.strip() for part in text(name).split(",")) if word]
+    return [word for word in (part.strip() for part in _comma_separated(name).split(",")) if word]
+
+
+def host(name: str) -> str:
+    """A host name or an IP address; "" for none."""
+    value = text(name)
+    if re.fullmatch(r"[^:]*:[0-9]{1,5}", value):
+        raise ImproperlyConfigured(f"{name}={value!r} is not a host name: the port goes into MAIL_PORT")
+    if value and not re.fullmatch(r"[\w.-]+|\[?[0-9A-Fa-f:.]+(%\w+)?\]?", value):
+        raise ImproperlyConfigured(f"{name}={value!r} is not a host name such as smtp.example.com")
+    return value
 
 
 def address(name: str, default: str) -> str:
@@ -101,15 +158,24 @@ def address(name: str, default: str) -> str:
 
 def addresses(name: str) -> list[str]:
     """Comma-separated mailboxes, each once, in the order given."""
-    value = text(name)
+    value = _comma_separated(name)
     found = list(dict.fromkeys(address for _, address in getaddresses([value]))) if value else []
+    if "" in found:
+        raise ImproperlyConfigured(f"{name}={value!r} is no list such as ann@example.com,bob@example.com")
     for each in found:
         _validate_address(name, each)
     return found
 
 
+def _comma_separated(name: str) -> str:
+    value = text(name)
+    if wrong := re.search(f"[{_SEPARATORS}]", re.sub('"[^"]*"', "", value)):
+        raise ImproperlyConfigured(f"{name}={value!r} contains {wrong[0]!r}: separate by commas (,)")
+    return value
+
+
 def _validate_address(name: str, value: str) -> None:
-    if not re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", value):
+    if not re.fullmatch(r"[^@\s<>,;“”‘’\uff0c\uff1b\uff20]+@[^@\s<>,;“”‘’\uff0c\uff1b\uff20]+", value):
         raise ImproperlyConfigured(f"{name}: {value!r} is not an email address, such as admin@example.com")
 
 

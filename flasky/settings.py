@@ -50,6 +50,7 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or list(
 )
 
 INSTALLED_APPS = [
+    "flasky",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -166,10 +167,11 @@ USE_TZ = True
 MAIL_USERNAME = env.text("MAIL_USERNAME")
 MAIL_PASSWORD = env.secret("MAIL_PASSWORD")
 MAIL_SERVICE = env.choice("MAIL_SERVICE", "", ["", *presets.names()], fold=True)
+MAIL_SERVER = env.host("MAIL_SERVER")
 _route = presets.route(
     service=MAIL_SERVICE,
     username=MAIL_USERNAME,
-    server=env.text("MAIL_SERVER"),
+    server=MAIL_SERVER,
     port=env.number("MAIL_PORT", 0, 1, 65535) if env.text("MAIL_PORT") else None,
     use_tls=env.flag("MAIL_USE_TLS", False) if env.text("MAIL_USE_TLS") else None,
     use_ssl=env.flag("MAIL_USE_SSL", False) if env.text("MAIL_USE_SSL") else None,
@@ -217,7 +219,8 @@ else:
         _parameters = inspect.signature(import_string(MAIL_BACKEND).__init__).parameters
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"MAIL_BACKEND={MAIL_BACKEND!r} is not smtp, console, file or an importable class: {error}"
+            f"MAIL_BACKEND={MAIL_BACKEND!r} is not smtp, console, file or an importable class"
+            + (env.did_you_mean(MAIL_BACKEND, ["smtp", "console", "file"]) or f": {error}")
         ) from error
     NOTIFY_TRANSPORT = {
         "BACKEND": MAIL_BACKEND,
@@ -256,6 +259,8 @@ NOTIFY_RATE_LIMIT = env.number("NOTIFY_RATE_LIMIT", 0)
 NOTIFY_TRUSTED_PROXIES = env.number("NOTIFY_TRUSTED_PROXIES", 0, 0, 10)
 NOTIFY_FORM_SECONDS = env.number("NOTIFY_FORM_SECONDS", 1, 0, 60)
 
+ENVIRONMENT_DOUBTS = env.doubts()  # read by checks: mistakes that do not stop the start
+
 # What anybody can cause by a request (django.security: a wrong Host, too many fields; django.request below 500) is a
 # line on stderr and no mail. A fault of ours (django.request, ERROR) is mailed, and leaves its traceback there too.
 LOGGING = {
@@ -280,7 +285,11 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "INFO"},
         "django.request": {"handlers": ["admins"], "level": "INFO"},
-        "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "django.server": {
+            "handlers": ["stderr"],
+            "level": "INFO",
+            "propagate": False,
+        },
         "notify": {"handlers": ["stderr"], "level": "INFO"},
     },
 }

@@ -1,10 +1,8 @@
 """The door for WSGI servers (gunicorn, runserver)."""
 
-import os
-
 from django.core.wsgi import get_wsgi_application
 
-from flasky import content_type
+from flasky import content_type, start
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
+start.read_settings()
 application = content_type.wsgi(get_wsgi_application())

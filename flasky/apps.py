@@ -1,0 +1,12 @@
+"""The site as a Django app: it has checks, and no tables."""
+
+from importlib import import_module
+
+from django.apps import AppConfig
+
+
+class SiteConfig(AppConfig):
+    name = "flasky"
+
+    def ready(self) -> None:
+        import_module("flasky.checks")

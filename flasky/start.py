@@ -1,0 +1,35 @@
+"""How a process of the site begins: a mistake in its configuration is one line on stderr, not a traceback."""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+SERVER_EXIT = 3  # gunicorn starts a worker that ends with any other code again, without end
+
+
+@contextlib.contextmanager
+def one_line_for_mistakes(exit_code: int) -> Iterator[None]:
+    """Turn an ImproperlyConfigured into its message and the end of the process; `--traceback` shows where it arose."""
+    try:
+        yield
+    except ImproperlyConfigured as error:
+        if "--traceback" in sys.argv:
+            raise
+        print(" ".join(str(error).splitlines()), file=sys.stderr, flush=True)
+        raise SystemExit(exit_code) from None
+
+
+@functools.cache
+def read_settings() -> None:
+    """Read the settings of a server (WSGI, ASGI, Celery). What is doubtful in them is a line, too."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
+    with one_line_for_mistakes(SERVER_EXIT):
+        doubts: list[str] = getattr(settings, "ENVIRONMENT_DOUBTS", [])
+    if not os.path.basename(sys.argv[0]).startswith("manage"):  # there the checks say it
+        for doubt in doubts:
+            print(doubt, file=sys.stderr, flush=True)

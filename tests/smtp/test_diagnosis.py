@@ -5,6 +5,7 @@ import smtplib
 import ssl
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import translation
@@ -284,3 +285,17 @@ def test_every_cause_is_told_in_chinese(cause: causes.Diagnosis) -> None:
         # What is to be typed stays as it is.
         typed = re.compile(r"[A-Z]+_[A-Z_]+(?:=\w+)?")
         assert set(typed.findall(chinese)) == set(typed.findall(english))
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+@pytest.mark.parametrize("id", ["unknown-host", "refused", "connect-timeout", "ses-credentials", "ses-not-verified"])
+def test_a_fix_names_the_variable_that_is_set(id: str, language: str, settings: Any) -> None:
+    def named() -> set[str]:
+        with translation.override(language):
+            return set(re.findall("MAIL_SERV[A-Z]+", str(CAUSES[id].fix)))
+
+    assert named() == {"MAIL_SERVER"}
+    settings.MAIL_SERVICE = "gmail"
+    assert named() == {"MAIL_SERVICE"}
+    settings.MAIL_SERVER = "smtp.gmail.com"
+    assert named() == {"MAIL_SERVER"}

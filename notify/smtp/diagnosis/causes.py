@@ -1,9 +1,11 @@
 """The causes a refusal can have, and what to do about each: texts for people, read by diagnosis."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from django.utils.functional import Promise
+from django.conf import settings
+from django.utils.functional import Promise, lazy
 from django.utils.translation import gettext_lazy as _
 
 DAY = 86400
@@ -26,6 +28,13 @@ class Diagnosis:
     pause: int | None = None
 
 
+def _name_what_is_set(fix: Promise) -> str:
+    service = getattr(settings, "MAIL_SERVICE", "") and not getattr(settings, "MAIL_SERVER", "")
+    return str(fix).replace("MAIL_SERVER", "MAIL_SERVICE") if service else str(fix)
+
+
+# A fix that names MAIL_SERVER: where the preset in MAIL_SERVICE is what chose the server, it names that.
+_named: Callable[[Promise], Promise] = lazy(_name_what_is_set, str)  # type: ignore[assignment]  # stubs: str
 _APP_PASSWORD = _("Make an app password in the account's security settings and put it into MAIL_PASSWORD.")
 _AUTHORIZATION_CODE = _(
     "In the webmail's settings switch on SMTP, make an authorization code (授权码) and put it into MAIL_PASSWORD."
@@ -54,7 +63,7 @@ _LOGIN = [
     ("oauth-only", _("The relay takes no user and password, only OAuth."),
      _("Have logins with a password allowed, an app password say; else use another provider: Flasky speaks no OAuth.")),
     ("ses-credentials", _("Amazon SES did not accept user and password; AWS access keys are not SMTP credentials."),
-     _("Make SMTP credentials in the SES console, in the same region as MAIL_SERVER.")),
+     _named(_("Make SMTP credentials in the SES console, in the same region as MAIL_SERVER."))),
     ("bad-credentials", _("The relay did not accept user and password."),
      _("Check MAIL_USERNAME and MAIL_PASSWORD; many providers want an app password or an authorization code.")),
     ("account-disabled", _("The provider has disabled or locked this account."),
@@ -84,7 +93,7 @@ _TLS = [
 _SENDER = [
     ("sender-not-login", _("The sender differs from the account that logged in."), _SET_SENDER),
     ("ses-not-verified", _("Amazon SES has not verified this sender or recipient, or not in this region."),
-     _("Verify the identity in the region of MAIL_SERVER; in the sandbox the recipients as well.")),
+     _named(_("Verify the identity in the region of MAIL_SERVER; in the sandbox the recipients as well."))),
     ("sender-not-verified", _("The provider has not verified this sender."),
      _("Verify the address or its domain with the provider, or set FLASKY_MAIL_SENDER to one that is.")),
     ("sender-unauthenticated", _("The sender's domain is not authenticated for this mail (SPF, DKIM or DMARC)."),
@@ -103,13 +112,13 @@ _NETWORK = [
      _("Check both in MAIL_PROXY (or ALL_PROXY); letters such as @ : / are written %40 %3A %2F.")),
     ("proxy-unusable", _("The proxy itself failed; the relay was not asked. Nothing is sent around it."),
      _("See whether it runs and whether MAIL_PROXY (or ALL_PROXY) is right; MAIL_PROXY=direct goes without.")),
-    ("unknown-host", _("The relay's name could not be resolved."), _("Check MAIL_SERVER, and this machine's DNS.")),
+    ("unknown-host", _("The relay's name could not be resolved."), _named(_("Check MAIL_SERVER, and this machine's DNS."))),
     ("refused", _("The relay's machine refuses the connection: nothing listens on that port, or a firewall says no."),
-     _("Check MAIL_SERVER and MAIL_PORT, and whether the relay runs.")),
+     _named(_("Check MAIL_SERVER and MAIL_PORT, and whether the relay runs."))),
     ("unreachable", _("There is no network route to the mail server."),
      _("See to this machine's network; where only IPv6 fails, let MAIL_SERVER be a name with an IPv4 address.")),
     ("connect-timeout", _("There was no answer from the mail server in time: often a firewall, or a blocked port 25."),
-     _("Check MAIL_SERVER and MAIL_PORT; try port 587 or 465, or a proxy (MAIL_PROXY).")),
+     _named(_("Check MAIL_SERVER and MAIL_PORT; try port 587 or 465, or a proxy (MAIL_PROXY)."))),
     ("no-greeting", _("The relay took the connection and did not greet: perhaps its port speaks TLS from the first byte."),
      _("If that is port 465: MAIL_USE_SSL=true and MAIL_USE_TLS=false. Else it is overloaded, and tried again.")),
     ("connection-lost", _("The connection broke before the message was handed over."), _WAIT),

@@ -1,14 +1,24 @@
-# Two commands do everything on a fresh machine: make run, make test. The rest is for those who work on Flasky.
+# Three commands for a fresh machine: make run, make admin (a login), make test. The rest is for development.
 PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test slow kill bench node check lint types audit messages requirements python-is-new-enough port-is-free
+.PHONY: run admin test slow kill bench node check lint types audit messages requirements python-is-new-enough port-is-free
 
 run: $(VENV)/.server .env port-is-free
-	@$(BIN)/python manage.py migrate --verbosity 0
-	@$(BIN)/python manage.py runserver --noreload 127.0.0.1:$(PORT)
+	@$(BIN)/python manage.py migrate --skip-checks --verbosity 0
+	@PORT=$(PORT) $(BIN)/python manage.py runserver --noreload 127.0.0.1:$(PORT)
+
+# A login for /admin/ with a new password, which is printed. ADMIN is the user's name.
+ADMIN ?= admin
+admin: $(VENV)/.server .env
+	@$(BIN)/python manage.py migrate --skip-checks --verbosity 0
+	@password=$${DJANGO_SUPERUSER_PASSWORD:-$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(12))')} && \
+		DJANGO_SUPERUSER_PASSWORD=$$password $(BIN)/python manage.py createsuperuser --skip-checks --verbosity 0 \
+			--noinput --username "$(ADMIN)" --email "$(ADMIN)@localhost" && \
+		echo "User name: $(ADMIN)  Password: $$([ "$$DJANGO_SUPERUSER_PASSWORD" ] && echo '(as given)' || echo "$$password")" || \
+		{ echo "For a new password: $(BIN)/python manage.py changepassword $(ADMIN)" >&2; exit 1; }
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(ARGS)
@@ -67,7 +77,8 @@ $(VENV): | python-is-new-enough
 
 .env:
 	@umask 077 && key=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
-		sed "s/^SECRET_KEY=.*/SECRET_KEY=$$key/" .env.example > $@
+		sed -e "s/^SECRET_KEY=.*/SECRET_KEY=$$key/" -e "s/^MAIL_BACKEND=.*/MAIL_BACKEND=inbox/" \
+			-e "s/^FLASKY_ADMIN=.*/FLASKY_ADMIN=admin@localhost/" .env.example > $@
 
 python-is-new-enough:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else 1)' 2>/dev/null || \

@@ -1,4 +1,4 @@
-"""The site as a Django app: it has checks, and no tables."""
+"""The site as a Django app: it has checks, a command and the inbox's files, and no tables."""
 
 from importlib import import_module
 

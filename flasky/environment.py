@@ -46,6 +46,11 @@ def load(path: Path) -> None:
         _in_file[line.name] = line
 
 
+def is_from_file(name: str) -> bool:
+    """Whether the variable's value is the .env file's, and not the real environment's."""
+    return name in _from_file
+
+
 def doubts() -> list[str]:
     """A line for each variable that is probably a mistake. Call it when all are read."""
     return [*_unknown(), *_with_hash()]
@@ -69,7 +74,7 @@ def _with_hash() -> Iterator[str]:
         if _in_file[name].has_hash:
             yield (
                 f"{name} (.env line {_in_file[name].number}) holds a #, which belongs to the value: "
-                "put the value into quotes, or the comment on a line of its own"
+                "put the value into quotes, or the comment on its own line"
             )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import re
 from email.utils import parseaddr
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,7 +45,8 @@ if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5 or SECRET_KEY
 DEFAULT_EXCEPTION_REPORTER = "flasky.secrecy.Reporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "flasky.secrecy.Filter"
 
-FLASKY_URL = env.url("FLASKY_URL", "http://127.0.0.1:8000")
+PORT = env.number("PORT", 8000, 1, 65535)
+FLASKY_URL = env.url("FLASKY_URL", f"http://127.0.0.1:{PORT}")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or list(
     dict.fromkeys(["localhost", "127.0.0.1", "[::1]", urlsplit(FLASKY_URL).hostname or "localhost"])
 )
@@ -88,6 +90,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "flasky.inbox.link",
             ]
         },
     }
@@ -202,11 +205,20 @@ _smtp = {
 }
 _ours = {"proxy": env.proxy(_route.host), "local_hostname": env.text("MAIL_EHLO")}
 MAIL_BACKEND = env.text("MAIL_BACKEND", "smtp")
+# `make run` writes inbox into a new .env. A mail server that the real environment names wins over that.
+if (
+    MAIL_BACKEND == "inbox"
+    and env.is_from_file("MAIL_BACKEND")
+    and any(env.text(name) and not env.is_from_file(name) for name in ("MAIL_SERVER", "MAIL_SERVICE", "MAIL_PORT"))
+):
+    MAIL_BACKEND = "smtp"
 if MAIL_BACKEND == "notify.outbox.EmailBackend":
     raise ImproperlyConfigured(f"MAIL_BACKEND={MAIL_BACKEND!r} is the outbox: name the backend it hands mail to")
 NOTIFY_TRANSPORT: dict[str, Any]
 if MAIL_BACKEND == "smtp":
     NOTIFY_TRANSPORT = {"BACKEND": "notify.smtp.backend.EmailBackend", "OPTIONS": {**_smtp, **_ours}}
+elif MAIL_BACKEND == "inbox":
+    NOTIFY_TRANSPORT = {"BACKEND": "flasky.inbox.EmailBackend", "OPTIONS": {"folder": str(VAR_DIR / "inbox")}}
 elif MAIL_BACKEND == "console":
     NOTIFY_TRANSPORT = {"BACKEND": "django.core.mail.backends.console.EmailBackend", "OPTIONS": {}}
 elif MAIL_BACKEND == "file":
@@ -219,8 +231,8 @@ else:
         _parameters = inspect.signature(import_string(MAIL_BACKEND).__init__).parameters
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"MAIL_BACKEND={MAIL_BACKEND!r} is not smtp, console, file or an importable class"
-            + (env.did_you_mean(MAIL_BACKEND, ["smtp", "console", "file"]) or f": {error}")
+            f"MAIL_BACKEND={MAIL_BACKEND!r} is not smtp, inbox, console, file or an importable class"
+            + (env.did_you_mean(MAIL_BACKEND, ["smtp", "inbox", "console", "file"]) or f": {error}")
         ) from error
     NOTIFY_TRANSPORT = {
         "BACKEND": MAIL_BACKEND,
@@ -270,6 +282,11 @@ LOGGING = {
         "debug_off": {"()": "django.utils.log.RequireDebugFalse"},
         # A 503 that a view answers on purpose (/readyz, as often as somebody asks) is no fault; an exception is.
         "raised": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: bool(record.exc_info)},
+        # An open inbox asks every two seconds whether there is a new mail.
+        "not_idle_inbox": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: not re.search(r"GET /inbox/ HTTP/\S+. 304 ", record.getMessage()),
+        },
     },
     "formatters": {
         "line": {"()": "flasky.secrecy.Line", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
@@ -288,6 +305,7 @@ LOGGING = {
         "django.server": {
             "handlers": ["stderr"],
             "level": "INFO",
+            "filters": ["not_idle_inbox"],
             "propagate": False,
         },
         "notify": {"handlers": ["stderr"], "level": "INFO"},

@@ -5,6 +5,7 @@ from django.templatetags.static import static
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
+from flasky import inbox
 from flasky.views import login
 
 urlpatterns = [
@@ -18,6 +19,11 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     # What browsers ask for on pages that name no icon: the admin's.
     path("favicon.ico", RedirectView.as_view(url=static("notify/icon.svg"))),
+    path("inbox/", inbox.index, name="inbox"),
+    re_path(rf"^inbox/(?P<name>{inbox.NAME})/$", inbox.mail, name="inbox_mail"),
+    re_path(rf"^inbox/(?P<name>{inbox.NAME})/html/$", inbox.html, name="inbox_html"),
+    re_path(rf"^inbox/(?P<name>{inbox.NAME})/source/$", inbox.raw, name="inbox_source"),
+    re_path(rf"^inbox/(?P<name>{inbox.NAME})/download/$", inbox.download, name="inbox_download"),
     path("", include("notify.visitors.urls")),
     path("", include("notify.urls")),
 ]

@@ -232,3 +232,34 @@ def test_a_database_of_nowhere_is_said_with_its_cause(free_port: int) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("CommandError: The database does not answer: ")
     assert done.stderr.endswith("Nothing is lost; try again.\n")
+
+
+@pytest.mark.slow
+class TestRunserver:
+    def test_four_lines_say_where_everything_is_and_warnings_come_once_below(
+        self, make_site: Callable[..., Any]
+    ) -> None:
+        site = make_site(DEBUG="true", MAIL_BACKEND="inbox", MAIL_SERVISE="gmail", FLASKY_ADMIN="")
+        site.variables["FLASKY_URL"] = site.url
+        site.start()
+        said = site.output()
+        assert said.startswith(
+            f"Site:   {site.url} (to stop it: CONTROL-C)\n"
+            f"Inbox:  {site.url}inbox/ (type a name on the site, and its mail arrives here)\n"
+            f"Admin:  {site.url}admin/ (to make a login: make admin)\n"
+            "To send real mail, set in .env: MAIL_BACKEND=smtp, MAIL_SERVICE=gmail (163, qq …), MAIL_USERNAME, "
+            "MAIL_PASSWORD, FLASKY_ADMIN\n"
+        )
+        for id in ("flasky.W001", "notify.W003"):
+            assert said.count(id) == 1
+
+    def test_without_an_inbox_they_say_how_mail_leaves(self, make_site: Callable[..., Any]) -> None:
+        site = make_site(MAIL_SERVER="relay.test", FLASKY_URL="http://localhost:1")
+        site.start()
+        assert site.output().splitlines()[:5] == [
+            f"Site:   {site.url} (to stop it: CONTROL-C)",
+            "Mail:   by relay.test:25 (test it: manage.py sendtestmail)",
+            f"Admin:  {site.url}admin/ (to make a login: make admin)",
+            f"To keep mail on this machine and read it at {site.url}inbox/, set MAIL_BACKEND=inbox",
+            f"Links in mails lead to FLASKY_URL=http://localhost:1, and the site is on port {site.port}.",
+        ]

@@ -58,6 +58,7 @@ MISTAKES = [
     ({"MAIL_PORT": "25  # submission"}, "MAIL_PORT='25  # submission' is not a whole number from 1 to 65535"),
     ({"MAIL_PORT": "２５"}, "MAIL_PORT='２５' is not a whole number from 1 to 65535"),
     ({"MAIL_PORT": "70000"}, "MAIL_PORT='70000' is not a whole number from 1 to 65535"),
+    ({"PORT": "http"}, "PORT='http' is not a whole number from 1 to 65535"),
     ({"MAIL_USE_TLS": "ture"}, "MAIL_USE_TLS='ture' is neither true/yes/on/1 nor false/no/off/0"),
     ({"DEBUG": "maybe"}, "DEBUG='maybe' is neither true/yes/on/1 nor false/no/off/0"),
     (
@@ -75,11 +76,11 @@ MISTAKES = [
     ({"MAIL_SERVICE": "@@@"}, "MAIL_SERVICE='@@@' is not known: docs/providers.md lists them"),
     (
         {"MAIL_BACKEND": "smpt"},
-        "MAIL_BACKEND='smpt' is not smtp, console, file or an importable class: did you mean smtp?",
+        "MAIL_BACKEND='smpt' is not smtp, inbox, console, file or an importable class: did you mean smtp?",
     ),
     (
         {"MAIL_BACKEND": "no.such.Backend"},
-        "MAIL_BACKEND='no.such.Backend' is not smtp, console, file or an importable class: No module named 'no'",
+        "MAIL_BACKEND='no.such.Backend' is not smtp, inbox, console, file or an importable class: No module named 'no'",
     ),
     (
         {"MAIL_BACKEND": "notify.outbox.EmailBackend"},
@@ -281,8 +282,59 @@ def test_what_may_be_a_comment_and_belongs_to_the_value_is_a_warning(tmp_path: P
     assert found["MAIL_PASSWORD"] == "canary # the app password"
     assert found["ENVIRONMENT_DOUBTS"] == [
         "MAIL_PASSWORD (.env line 2) holds a #, which belongs to the value: "
-        "put the value into quotes, or the comment on a line of its own"
+        "put the value into quotes, or the comment on its own line"
     ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "backend"),
+    [
+        ({}, "flasky.inbox.EmailBackend"),
+        ({"MAIL_SERVER": ""}, "flasky.inbox.EmailBackend"),
+        ({"MAIL_SERVER": "relay.test"}, "notify.smtp.backend.EmailBackend"),
+        ({"MAIL_SERVICE": "gmail"}, "notify.smtp.backend.EmailBackend"),
+        ({"MAIL_PORT": "2525"}, "notify.smtp.backend.EmailBackend"),
+        ({"MAIL_BACKEND": "inbox", "MAIL_SERVICE": "gmail"}, "flasky.inbox.EmailBackend"),
+        ({"MAIL_BACKEND": "", "MAIL_SERVICE": "gmail"}, "notify.smtp.backend.EmailBackend"),
+    ],
+)
+def test_the_files_inbox_gives_way_to_a_mail_server_of_the_real_environment(
+    tmp_path: Path, variables: dict[str, str], backend: str
+) -> None:
+    del os.environ["MAIL_BACKEND"]
+    os.environ.update(variables)
+    (tmp_path / ".env").write_text("MAIL_BACKEND=inbox\n")
+    load(tmp_path / ".env")
+    assert settings_with()["NOTIFY_TRANSPORT"]["BACKEND"] == backend
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"DEBUG": True}, None),
+        (
+            {"DEBUG": True, "MAIL_SERVICE": "gmail"},
+            "MAIL_SERVICE is set, but MAIL_BACKEND=inbox keeps all mail on this machine.",
+        ),
+        (
+            {"DEBUG": True, "MAIL_SERVER": "relay.test"},
+            "MAIL_SERVER is set, but MAIL_BACKEND=inbox keeps all mail on this machine.",
+        ),
+        (
+            {"DEBUG": False},
+            "MAIL_BACKEND=inbox sends no mail, and without DEBUG no page shows what it keeps.",
+        ),
+    ],
+)
+def test_an_inbox_that_is_probably_not_meant_is_a_warning(
+    settings: Any, variables: dict[str, Any], line: str | None
+) -> None:
+    settings.MAIL_BACKEND = "inbox"
+    for name, value in variables.items():
+        setattr(settings, name, value)
+    found = checks.check_inbox(None)
+    assert [str(each.msg) for each in found] == ([line] if line else [])
+    assert [each.hint for each in found] == (["To send mail, set MAIL_BACKEND=smtp."] if line else [])
 
 
 # --- By every way to start ---------------------------------------------------------------------------------------

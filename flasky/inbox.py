@@ -1,0 +1,217 @@
+"""MAIL_BACKEND=inbox: delivered mails become files in var/inbox, and /inbox/ shows them on the developer's own machine.
+
+Files, not rows of the outbox: what is shown is what the transport was given, also by `sendtestmail`, which does not go
+through the outbox. Any process may deliver: a file appears whole or not at all.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.request import split_domain_port
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.timesince import timesince
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import condition, require_safe
+
+from notify.admin import display, message_page
+
+KEPT = 200  # mails, the newest
+HEAD = 16_384  # bytes of a mail that the list reads
+LOOPBACK = ("127.0.0.1", "::1")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+# A proxy adds at least one of them. Behind one every client has the proxy's address, a loopback one perhaps.
+OF_PROXIES = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+NAME = r"[0-9]{20}-[0-9a-f]{8}"  # nanoseconds since 1970, and what tells two of one moment apart
+
+
+class EmailBackend(BaseEmailBackend):
+    """Keeps each message as a file in `folder`, with its envelope on top; the newest KEPT remain. Raises OSError."""
+
+    def __init__(self, folder: str, fail_silently: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fail_silently = fail_silently
+        self.last_reply = ""
+        self._folder = Path(folder)
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        for message in email_messages:
+            name = self._keep(_envelope(message) + message.message().as_bytes())
+            self.last_reply = f"kept in the inbox as {name}"
+        self._forget_old()
+        return len(email_messages)
+
+    def _keep(self, mail: bytes) -> str:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.eml"
+        unfinished = self._folder / f".{name}"
+        try:
+            with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(mail)
+            unfinished.rename(self._folder / name)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+        return name
+
+    def _forget_old(self) -> None:
+        for path in sorted(self._folder.glob("[0-9]*.eml"), reverse=True)[KEPT:]:
+            path.unlink(missing_ok=True)
+
+
+def _envelope(message: EmailMessage) -> bytes:
+    """What the last mail server on the way adds (RFC 5321 4.4, RFC 9228)."""
+    fields = {"Return-Path": f"<{message.from_email}>", "Delivered-To": ", ".join(message.recipients())}
+    return "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in fields.items()).encode()
+
+
+class Mail(NamedTuple):
+    """One of the list. `name` is its file's, without the ending."""
+
+    name: str
+    subject: str
+    sender: str
+    recipient: str
+    at: datetime
+    age: str
+
+
+def is_open_to(request: HttpRequest) -> bool:
+    """Whether there is an inbox, and the client is on this machine and asks for it by this machine's own name."""
+    return (
+        settings.DEBUG
+        and settings.MAIL_BACKEND == "inbox"
+        and request.META.get("REMOTE_ADDR") in LOOPBACK
+        and not any(name in request.headers for name in OF_PROXIES)
+        and split_domain_port(request.get_host())[0] in LOCAL_HOSTS
+    )
+
+
+def link(request: HttpRequest) -> dict[str, str]:
+    """For templates: `inbox_url` where there is an inbox for this client."""
+    return {"inbox_url": reverse("inbox")} if is_open_to(request) else {}
+
+
+def _etag(request: HttpRequest) -> str | None:
+    """Changes with the mails, the language, and each minute, as ages are shown."""
+    if not is_open_to(request):
+        return None
+    shown = [*(path.name for path in _newest_first()), get_language(), str(int(time.time()) // 60)]
+    return f'"{sha256(repr(shown).encode()).hexdigest()[:32]}"'
+
+
+@require_safe
+@cache_control(private=True, no_cache=True)
+@condition(etag_func=_etag)
+def index(request: HttpRequest) -> HttpResponse:
+    """The mails that were delivered, newest first."""
+    _require_open(request)
+    mails = [mail for path in _newest_first() if (mail := _listed(path))]
+    return render(request, "inbox/index.html", {"mails": mails})
+
+
+@require_safe
+@cache_control(private=True, no_store=True)
+def mail(request: HttpRequest, name: str) -> HttpResponse:
+    """What one mail says: HTML in a frame, text, attachments and headers."""
+    raw, size = _beginning(request, name)
+    content = display.read(raw)
+    context = {
+        "mail": _described(name, content.headers),
+        "content": content,
+        "text": (content.text or "")[: message_page.TEXT_SHOWN],
+        "size": size,
+        "is_cut": size > len(raw) or len(content.text or "") > message_page.TEXT_SHOWN,
+    }
+    return render(request, "inbox/mail.html", context)
+
+
+@require_safe
+@xframe_options_sameorigin
+@cache_control(private=True, no_store=True)
+def html(request: HttpRequest, name: str) -> HttpResponse:
+    """The HTML part for the frame: it can do nothing but be looked at."""
+    return message_page.framed(display.read(_beginning(request, name)[0]).html or "")
+
+
+@require_safe
+@cache_control(private=True, no_store=True)
+def raw(request: HttpRequest, name: str) -> HttpResponse:
+    """The bytes of the mail, or the first of them, as text."""
+    shown, size = _beginning(request, name)
+    cut = "\n\n" + _("(truncated; the file has the rest)") + "\n" if size > len(shown) else ""
+    answer = HttpResponse(shown.decode("utf-8", "replace") + cut, content_type="text/plain; charset=utf-8")
+    answer["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
+    return answer
+
+
+@require_safe
+@cache_control(private=True, no_store=True)
+def download(request: HttpRequest, name: str) -> HttpResponse:
+    """The mail as a file that mail programs open."""
+    _require_open(request)
+    try:
+        stored = _path(name).read_bytes()
+    except OSError as error:
+        raise Http404 from error
+    headers = {"Content-Disposition": f'attachment; filename="{name}.eml"'}
+    return HttpResponse(stored, content_type="message/rfc822", headers=headers)
+
+
+def _require_open(request: HttpRequest) -> None:
+    if not is_open_to(request):
+        raise Http404
+
+
+def _folder() -> Path:
+    return Path(settings.NOTIFY_TRANSPORT["OPTIONS"]["folder"])
+
+
+def _path(name: str) -> Path:
+    """The file of a name, which the URL pattern has matched against NAME."""
+    return _folder() / f"{name}.eml"
+
+
+def _newest_first() -> list[Path]:
+    return sorted((path for path in _folder().glob("*.eml") if re.fullmatch(NAME, path.stem)), reverse=True)
+
+
+def _beginning(request: HttpRequest, name: str) -> tuple[bytes, int]:
+    """The first bytes of a mail, as many as its pages read, and how many it has. Raises Http404."""
+    _require_open(request)
+    try:
+        with _path(name).open("rb") as file:
+            return file.read(message_page.SHOWN), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise Http404 from error
+
+
+def _listed(path: Path) -> Mail | None:
+    """None for one that another process has just removed."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return _described(path.stem, display.read(file.read(HEAD)).headers)
+    return None
+
+
+def _described(name: str, headers: list[tuple[str, str]]) -> Mail:
+    first = {field.lower(): value for field, value in reversed(headers)}
+    at = datetime.fromtimestamp(int(name.partition("-")[0]) / 1e9, UTC)
+    is_new = timezone.now() - at < timedelta(minutes=1)
+    age = _("just now") if is_new else _("%(time)s ago") % {"time": timesince(at, depth=1)}
+    return Mail(name, first.get("subject", ""), first.get("from", ""), first.get("delivered-to", ""), at, age)

@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parseaddr
 
 from django.conf import settings
@@ -36,7 +36,8 @@ class Result:
         """Whether the relay itself works, even if it refused this message."""
         if self.failure is None:
             return True
-        return bool(self.failure.code and self.failure.phase in _ABOUT_THE_MESSAGE) and not self.blames_relay
+        said = (self.failure.code or self.failure.final) and not self.failure.unheard
+        return bool(said and self.failure.phase in _ABOUT_THE_MESSAGE) and not self.blames_relay
 
     @property
     def blames_relay(self) -> bool:
@@ -107,5 +108,5 @@ def _facts(error: Exception) -> Failure:
     if facts.phase == PREPARE:
         logger.error("a message could not be prepared", exc_info=error)
         last_line = traceback.format_exception_only(error)[-1].strip()
-        return Failure(phase=PREPARE, text=scrub(last_line, secrets)[:2000])
+        return replace(facts, text=scrub(last_line, secrets)[:2000])
     return facts

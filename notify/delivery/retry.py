@@ -54,7 +54,7 @@ def decide(
     if outcome.blames_relay:
         return Decision(outcome=outcome, delay=_probe_delay(failure, diagnosis, relay_failures))
     if failure.phase == PREPARE:
-        outcome = Outcome.FAIL if poisonings + 1 >= POISON_TRIES else Outcome.RETRY
+        outcome = Outcome.FAIL if failure.final or poisonings + 1 >= POISON_TRIES else Outcome.RETRY
     if outcome is Outcome.FAIL or expired:
         return Decision(outcome=Outcome.FAIL, uncertain=failure.unheard)
     spread = random.uniform(-1, 1) if spread is None else spread
@@ -63,14 +63,17 @@ def decide(
 
 
 def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) -> Outcome:
-    refused = failure.code is not None and failure.code >= 500
-    deferred = failure.code is not None and 400 <= failure.code < 500
+    code = None if failure.api else failure.code
+    refused = failure.final or (code is not None and code >= 500)
+    deferred = code is not None and 400 <= code < 500
     configuration = diagnosis is not None and diagnosis.relay
     of_sender = diagnosis is not None and diagnosis.id in OF_SENDER
     if diagnosis and diagnosis.pause and failure.code:
         return Outcome.DOWN  # a quota: neither this message's fault nor anything a person could hurry
     if diagnosis and diagnosis.id == OF_THIS_MACHINE:
         return Outcome.HOLD
+    if failure.api and of_sender and refused:
+        return Outcome.FAIL if own_sender else Outcome.HOLD  # whatever status it came with
     match failure.phase:
         case "config":
             return Outcome.HOLD

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from notify.smtp import api
 from notify.smtp.secret import hush
 
 Error = TypeVar("Error", bound=BaseException)
@@ -31,6 +32,7 @@ class Failure:
     `broken`: the connection broke, was never made or went silent; nobody refused anything.
     `unheard`: the whole message was handed over and its answer never came (RFC 1047), so it may have been taken.
     `local`: the reply is what the relay would have said, and nobody asked it (a message over its SIZE, say).
+    `api`: a mail provider's API failed, and `code` is an HTTP status. `final`: it refused, and time will not mend that.
     """
 
     phase: str
@@ -40,15 +42,29 @@ class Failure:
     broken: bool = False
     unheard: bool = False
     local: bool = False
+    api: bool = False
+    final: bool = False
 
     @property
     def words(self) -> str:
-        """The reply as the relay gave it: `550 5.1.1 No such user`."""
+        """The reply as the relay gave it: `550 5.1.1 No such user`; an API's with `HTTP` before its status."""
+        if self.api and self.code:
+            return f"HTTP {self.code} {self.text}"
         return f"{self.code} {self.text}" if self.code else self.text
 
 
 def from_exception(error: BaseException, *, secrets: Iterable[str] = ()) -> Failure:
     """The facts of an exception from any email backend. Ours says its `phase`; for others it is told by type."""
+    if not hasattr(error, "phase") and (refusal := api.read(error)):
+        words = scrub(refusal.text, secrets)[:_TEXT_LIMIT]
+        return Failure(
+            phase=refusal.phase,
+            code=refusal.status,
+            text=words,
+            unheard=refusal.phase == "end",
+            api=True,
+            final=refusal.final,
+        )
     code, words = _reply(error)
     phase = getattr(error, "phase", None)
     if phase not in (*PHASES, PREPARE):  # none, or a word of somebody else's

@@ -17,6 +17,7 @@ from notify.smtp.diagnosis.causes import CAUSES
 from notify.smtp.diagnosis.rules import diagnose, known
 from notify.smtp.failure import PHASES, Failure, from_exception
 from notify.smtp.providers import presets
+from tests.smtp.test_api import REFUSALS
 
 # Replies with their sources, most of them as providers publish them or as public bug reports quote them.
 CORPUS = tomllib.loads((Path(__file__).parent / "replies.toml").read_text(encoding="utf-8"))["reply"]
@@ -233,8 +234,8 @@ def test_exceptions_of_other_backends_are_understood_as_well() -> None:
 
 
 def test_every_cause_is_reached_by_a_row_of_these_tables() -> None:
-    reached = {row["diagnosis"] for row in CORPUS} | {row[3] for row in BREAKS}
-    reached.discard("unknown")
+    reached = {row["diagnosis"] for row in CORPUS} | {row[3] for row in BREAKS} | {row[1] for row in REFUSALS}
+    reached -= {"unknown", ""}
     assert reached == set(CAUSES)
 
 
@@ -267,6 +268,9 @@ def test_only_what_stops_every_message_is_blamed_on_the_relay() -> None:
         "mailbox-disabled",
         "recipient-throttled",
         "greylisted",
+        "recipient-refused-by-api",
+        "unsupported-by-api",
+        "api-failed",
     }
 
 

@@ -144,6 +144,22 @@ _ONE_MESSAGE = [
     ("mailbox-full", _("The recipient's mailbox is full."), _("The recipient must free some space.")),
     ("greylisted", _("The recipient's server defers mail from those it does not know yet."), _("No action needed; retrying automatically.")),
 ]
+_API = [
+    ("api-credentials", _("The mail provider's API did not accept the key or token."),
+     _("Set a valid key that may send, in the transport's OPTIONS or in ANYMAIL, and restart.")),
+    ("api-account", _("The mail provider wants payment, or has closed the account."),
+     _("Sign in to the provider's website and settle it there.")),
+    ("api-not-found", _("There is no such address at the mail provider's API: a wrong URL, region or sender domain."),
+     _("Check the transport's OPTIONS and ANYMAIL (api_url, sender_domain) against the provider's documentation.")),
+]
+_ONE_MESSAGE_TO_API = [
+    ("recipient-refused-by-api", _("The mail provider does not deliver to this recipient: the address is invalid or on its suppression list."),
+     _("Correct the address, or take it off the list at the provider.")),
+    ("unsupported-by-api", _("The message has something that the mail provider's API does not take."),
+     _("Leave it out of the message, or let the backend ignore it (Anymail: IGNORE_UNSUPPORTED_FEATURES).")),
+    ("api-failed", _("The mail provider's API failed while it had the message: it may have been accepted."),
+     _("No action needed; retrying automatically. If it persists, see the provider's status page.")),
+]
 _PAUSES = [
     ("daily-quota", _("The account has sent as much as it may in a day."),
      _("No action needed; sending resumes in a day. If it happens often, raise NOTIFY_INTERVAL or use a provider with a higher limit."), DAY),
@@ -151,6 +167,8 @@ _PAUSES = [
      _("No action needed; sending resumes automatically. Fewer processes and NOTIFY_CONNECTIONS=1 help."), THROTTLED),
     ("ses-throttled", _("Amazon SES: more messages in a second than the account may send."),
      _("No action needed; sending resumes automatically. Fewer connections (NOTIFY_CONNECTIONS) help, or a higher rate from Amazon."), 60),
+    ("api-throttled", _("The mail provider's API was asked too often in a short time."),
+     _("No action needed; sending resumes automatically. Fewer processes and NOTIFY_CONNECTIONS=1 help."), 60),
     ("auth-twice", _("The connection was logged in already, and a second login was refused."),
      _("No action needed; the next attempt opens a new connection, with one login."), FRESH_SESSION),
     ("starttls-not-now", _("The mail server offers STARTTLS and cannot do it at the moment. Nothing is sent in clear."),
@@ -165,9 +183,9 @@ CAUSES = MappingProxyType(
         for each in (
             *(
                 Diagnosis(id=name, cause=cause, fix=fix, relay=True)
-                for name, cause, fix in (*_LOGIN, *_TLS, *_SENDER, *_NETWORK)
+                for name, cause, fix in (*_LOGIN, *_TLS, *_SENDER, *_NETWORK, *_API)
             ),
-            *(Diagnosis(id=name, cause=cause, fix=fix) for name, cause, fix in _ONE_MESSAGE),
+            *(Diagnosis(id=name, cause=cause, fix=fix) for name, cause, fix in (*_ONE_MESSAGE, *_ONE_MESSAGE_TO_API)),
             *(Diagnosis(id=name, cause=cause, fix=fix, relay=True, pause=pause) for name, cause, fix, pause in _PAUSES),
         )
     }

@@ -163,6 +163,19 @@ _REPLIES: tuple[Rule, ...] = (
     Rule("not-logged-in", "", (530,)),
     Rule("bad-credentials", "", (534, 535), ("auth",)),
 )
+_OF_ACCOUNT = (401, 402, 403, 407)
+_APIS: tuple[Rule, ...] = (  # codes are HTTP's
+    Rule("sender-not-verified", r"verified sender identity|sender signature|(?<!recipient )\b(sender|from|domain|identity|email address)\b.{0,60}\b(not|isn't|is unverified)\b.{0,20}(verified|confirmed|authori[sz]ed|allowed|found|valid)|'from' address", (*_OF_ACCOUNT, 400, 404, 422)),
+    Rule("daily-quota", r"\b(daily|monthly|hourly)\b.{0,40}(limit|quota)|credits? (exceeded|exhausted)|(out of|not enough|insufficient) credits?|quota.{0,20}exceeded", (*_OF_ACCOUNT, 422, 429)),
+    Rule("too-large", "", (413,)),
+    Rule("api-credentials", "", (401, 403, 407)),
+    Rule("api-account", "", (402,)),
+    Rule("api-not-found", "", (404, 405, 410)),
+    Rule("api-throttled", "", (429,)),
+    Rule("api-failed", "", tuple(range(500, 600))),
+    Rule("recipient-refused-by-api", phases=("recipient",)),
+    Rule("unsupported-by-api", phases=(PREPARE,)),
+)
 _BREAKS: tuple[Rule, ...] = (
     Rule("proxy-cannot-reach", r"cannot reach|: HTTP/\S+ (502|503|504)", phases=("proxy",)),
     Rule("proxy-login", r"authentication failure|no acceptable auth|unexpected socks authentication|: HTTP/\S+ 40[17]", phases=("proxy",)),
@@ -200,6 +213,8 @@ def matching(failure: Failure, *, provider: Provider | None = None) -> Iterator[
     """The rules that fit, the one that wins first."""
     unanswered = failure.code is None and failure.phase not in ("config", PREPARE)
     rules = (*_BREAKS, *_REPLIES) if unanswered else _REPLIES
+    if failure.api:
+        rules = (*_APIS, *_BREAKS) if unanswered or failure.phase == PREPARE else _APIS
     text = one_line(failure.text).strip()
     words = text if unanswered else _NAMES.sub("…", text)
     return (rule for rule in rules if rule.fits(failure, text, words, provider))

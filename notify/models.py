@@ -85,9 +85,10 @@ class Window(models.Model):
 
 
 class Body(models.Model):
-    """The MIME bytes of one message, shared by the rows of all its recipients."""
+    """The MIME bytes of one message, shared by the rows of all its recipients, and what it has beside them."""
 
     mime = models.BinaryField(_("MIME"))
+    attributes = models.TextField(_("attributes"), blank=True, default="", db_default="")  # see delivery.attributes
 
     class Meta:
         verbose_name = _("body")
@@ -126,7 +127,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class Message(models.Model):
-    """One envelope: one sender, one recipient, and the bytes that were rendered once."""
+    """One envelope: one sender, one recipient, and the bytes that were rendered once.
+
+    Where the transport knows no envelope, it stands for the whole message, and `recipient` names all of them.
+    """
 
     class State(models.TextChoices):
         QUEUED = "queued", _("queued")

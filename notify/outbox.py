@@ -1,5 +1,6 @@
 """Django email backend: stores each message once, rendered for good, in the caller's transaction."""
 
+import contextlib
 import copy
 import re
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 
 from notify import dispatch
+from notify.delivery import attributes, transport
 from notify.models import GIVE_UP_AFTER, Body, Message
 from notify.rendering.message import SENSITIVE_HEADER, new_message_id, one_line
 from notify.smtp import folding
@@ -23,14 +25,20 @@ _RESET_TOKEN = re.compile(r"[/=][0-9a-z]{6,7}-[0-9a-f]{32}(?![0-9a-f])")
 
 
 class EmailBackend(BaseEmailBackend):
-    """Takes what Django code sends. One row per envelope recipient, so that one refusal is one row's failure."""
+    """Takes what Django code sends. One row per envelope recipient, so that one refusal is one row's failure.
+
+    Where the transport knows no envelope (an API, a file), a row is a whole message.
+    """
 
     def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.fail_silently = fail_silently
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Store the messages, all or none, and wake delivery after the commit. Returns how many were stored."""
+        """Store the messages, all or none, and wake delivery after the commit. Returns how many were stored.
+
+        Raises TypeError for an attribute of Anymail's that cannot be kept.
+        """
         stored = [rows_of(message) for message in email_messages if message.recipients()]
         if stored:
             try:
@@ -48,15 +56,21 @@ class EmailBackend(BaseEmailBackend):
 
 
 def rows_of(message: EmailMessage) -> list[Message]:
-    """The rows to be stored for a message, unsaved: one recipient each, sharing a body. Raises ValueError."""
-    recipients = list(dict.fromkeys(bare_address(single(recipient)) for recipient in message.recipients()))
+    """The rows to be stored for a message, unsaved: one recipient each, sharing a body. Raises ValueError, TypeError.
+
+    One row for all recipients where the transport knows no envelope: each would get the mail once per row.
+    """
+    named = [single(str(recipient)) for recipient in message.recipients()]
+    recipients = list(dict.fromkeys(bare_address(each) for each in named))
     now = timezone.now()
-    sender = bare_address(message.from_email)
+    sender = bare_address(str(message.from_email))
     stamped = _without_exotic_breaks(message)
     sensitive = is_sensitive(message)
     stamped.extra_headers = {
         name: value for name, value in stamped.extra_headers.items() if name.lower() != SENSITIVE_HEADER.lower()
     }
+    whole = not transport.takes_envelope()
+    kept = attributes.dump(stamped, recipients, whole=whole)
     given = {name.lower(): value for name, value in stamped.extra_headers.items()}
     fresh = {"Message-ID": new_message_id(sender), "Date": format_datetime(timezone.localtime(now))}
     stamped.extra_headers = {
@@ -64,7 +78,7 @@ def rows_of(message: EmailMessage) -> list[Message]:
         **stamped.extra_headers,
     }
     message_id = str(given.get("message-id", fresh["Message-ID"]))
-    body = Body(mime=folding.wire_bytes(stamped))
+    body = Body(mime=folding.wire_bytes(stamped), attributes=kept)
     return [
         Message(
             message_id=message_id[:255],
@@ -77,7 +91,7 @@ def rows_of(message: EmailMessage) -> list[Message]:
             expires_at=now + GIVE_UP_AFTER,
             sensitive=sensitive,
         )
-        for recipient in recipients
+        for recipient in ([attributes.in_words(recipients, 320)] if whole else recipients)
     ]
 
 
@@ -95,7 +109,10 @@ def single(mailbox: str) -> str:
 
     Split up, a text that somebody typed as their address would send a password reset to others, too.
     """
-    if "," in mailbox and len(AddressHeader.value_parser(mailbox).all_mailboxes) > 1:
+    several = 0
+    with contextlib.suppress(Exception):  # the library's parser stumbles in many ways; Django's says what is wrong
+        several = len(AddressHeader.value_parser(mailbox).all_mailboxes) if "," in mailbox else 0
+    if several > 1:
         raise ValueError(f"{mailbox!r} is more than one recipient: each is an element of `to`, `cc` or `bcc`")
     return mailbox
 

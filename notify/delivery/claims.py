@@ -7,7 +7,7 @@ is conditional on the token, so a worker that lost its lease changes nothing.
 
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -101,6 +101,7 @@ class Claimed(NamedTuple):
     token: str
     expired: bool  # past the time after which a failure is final
     held_until: float  # by the monotonic clock: when the lease ends
+    attributes: str = ""  # what the body has beside its bytes: delivery.attributes
 
 
 def lease_seconds() -> int:
@@ -122,12 +123,12 @@ def claim(limit: int, *, size: int = 2**62) -> list[Claimed]:
             cursor.execute(_CLAIM_SETTINGS)
         cursor.execute(_CLAIM[connection.vendor], [limit, secrets.token_hex(12), lease, size])
         rows = cursor.fetchall()
-    stored = Body.objects.filter(pk__in={row[3] for row in rows}).values_list("pk", "mime")
-    mime = {key: bytes(content) for key, content in stored}
-    claimed = [
-        Claimed(key, sender, recipient, mime[body], attempts, token, bool(expired), until)
-        for key, sender, recipient, body, attempts, token, expired in rows
-    ]
+    stored = Body.objects.filter(pk__in={row[3] for row in rows}).values_list("pk", "mime", "attributes")
+    bodies = {key: (bytes(mime), attributes) for key, mime, attributes in stored}
+    claimed = []
+    for key, sender, recipient, body, attempts, token, expired in rows:
+        mime, attributes = bodies[body]
+        claimed.append(Claimed(key, sender, recipient, mime, attempts, token, bool(expired), until, attributes))
     return sorted(claimed, key=attrgetter("token"))
 
 
@@ -166,6 +167,43 @@ def mark_failed(message: Claimed, *, reply: str, diagnosis: str, uncertain: bool
 def mark_held_back(message: Claimed, *, reply: str, diagnosis: str) -> bool:
     """The relay as a whole is unusable: the message waits in its old place and has spent no attempt."""
     return _settle(message, state=Message.State.QUEUED, due_at=F("created_at"), reply=reply, diagnosis=diagnosis)
+
+
+def share_out(message: Claimed, recipients: Sequence[str]) -> Claimed | None:
+    """Give each recipient of a whole message a row: the claimed one has the first. None if the claim was lost.
+
+    For a transport that needs them apart: so one refusal is one row's failure, and no other is sent to twice.
+    """
+    first, *others = recipients
+    with transaction.atomic():
+        if not Message.objects.filter(pk=message.id, claim=message.token).update(recipient=first):
+            return None
+        Message.objects.bulk_create(_rows_beside(message, others))
+    return message._replace(recipient=first)
+
+
+def mark_partly_sent(message: Claimed, *, reply: str, refused: Mapping[str, str], taken: str, diagnosis: str) -> bool:
+    """Of a whole message's recipients some were taken (named by `taken`): each of the others gets a row that failed."""
+    with transaction.atomic():
+        rows = _rows_beside(message, refused)
+        if not (mark_sent(message, reply=reply) and Message.objects.filter(pk=message.id).update(recipient=taken)):
+            return False
+        for row in rows:
+            row.state, row.reply, row.diagnosis = Message.State.FAILED, refused[row.recipient], diagnosis
+            row.attempts = message.attempts + 1
+        Message.objects.bulk_create(rows)
+    return True
+
+
+def _rows_beside(message: Claimed, recipients: Iterable[str]) -> list[Message]:
+    """Unsaved rows of the same message for other recipients, queued, in the claimed one's place of the order."""
+    rows = []
+    for recipient in recipients:
+        row = Message.objects.get(pk=message.id)
+        row.pk, row._state.adding = None, True
+        row.state, row.claim, row.due_at, row.recipient = Message.State.QUEUED, "", row.created_at, recipient
+        rows.append(row)
+    return rows
 
 
 def release(messages: Collection[Claimed]) -> None:

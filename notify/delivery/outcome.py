@@ -2,13 +2,14 @@
 
 import logging
 import traceback
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from email.utils import parseaddr
 
 from django.conf import settings
 from django.db import transaction
 
-from notify.delivery import breaker, claims, counts, retry, transport
+from notify.delivery import attributes, breaker, claims, counts, retry, transport
 from notify.delivery.claims import Claimed
 from notify.models import Attempt, Outcome
 from notify.smtp.diagnosis import rules
@@ -18,11 +19,15 @@ logger = logging.getLogger(__name__)
 
 # Phases in which a reply is about one message: connection, login and sender were accepted.
 _ABOUT_THE_MESSAGE = ("recipient", "data", "end")
+REFUSED_BY_API = "recipient-refused-by-api"
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one attempt ended. `reply`: the relay's last words. `failure` and `diagnosis` are unset for a success."""
+    """How one attempt ended. `reply`: the relay's last words. `failure` and `diagnosis` are unset for a success.
+
+    `refused`: of a success, those recipients of a whole message who were not taken, and why.
+    """
 
     message: Claimed
     decision: retry.Decision
@@ -30,6 +35,7 @@ class Result:
     reply: str
     failure: Failure | None = None
     diagnosis: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def relay_answered(self) -> bool:
@@ -45,10 +51,23 @@ class Result:
 
     def record(self, permit: breaker.Permit) -> bool:
         """Write it down; False if the claim was lost meanwhile. Raises DatabaseError."""
+        if self.failure is None and self.refused:
+            return self._record_refused()
         if self.failure is None:
             return claims.mark_sent(self.message, reply=self.reply)  # counted together with others: counts.Successes
         with transaction.atomic():
             return self._record_failure(self.failure, permit)
+
+    def _record_refused(self) -> bool:
+        named = attributes.whole_message(self.message.attributes, self.message.recipient)
+        taken = attributes.in_words([each for each in named if each not in self.refused], 320)
+        with transaction.atomic():
+            ours = claims.mark_partly_sent(
+                self.message, reply=self.reply, refused=self.refused, taken=taken, diagnosis=REFUSED_BY_API
+            )
+            for _ in self.refused if ours else ():
+                counts.add(Outcome.FAIL, seconds=self.seconds, diagnosis=REFUSED_BY_API)
+        return ours
 
     def _record_failure(self, failure: Failure, permit: breaker.Permit) -> bool:
         outcome, uncertain = self.decision.outcome, self.decision.uncertain
@@ -79,8 +98,8 @@ class Result:
         return ours
 
 
-def success(message: Claimed, reply: str, seconds: float) -> Result:
-    return Result(message, retry.Decision(outcome=Outcome.SENT), seconds, reply)
+def success(message: Claimed, reply: str, seconds: float, refused: Mapping[str, str] | None = None) -> Result:
+    return Result(message, retry.Decision(outcome=Outcome.SENT), seconds, reply, refused=refused or {})
 
 
 def failure(message: Claimed, error: Exception, seconds: float, permit: breaker.Permit) -> Result:

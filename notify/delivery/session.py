@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from typing import Any
 
 from django.core.mail.backends.base import BaseEmailBackend
 
@@ -16,14 +17,23 @@ CHECK_AFTER = 5  # seconds idle: ask with NOOP before relying on it
 CLOSE_AFTER = 30  # seconds idle
 
 
+class RecipientsRefused(Exception):
+    """The provider's API took the request and said of every recipient that it will not deliver to them."""
+
+
 class Session:
-    """Sends one message at a time through the transport backend. `send` raises what the backend raises."""
+    """Sends one message at a time through the transport backend. `send` raises what the backend raises.
+
+    `refused`: recipients of the last message that the backend did not take, while it took the others, and its words.
+    """
 
     def __init__(self) -> None:
         self._backend: BaseEmailBackend | None = None
         self._sent = 0
         self._used_at = 0.0
         self._secrets = transport.secrets()
+        self.takes_envelope = transport.takes_envelope()
+        self.refused: dict[str, str] = {}
         if not transport.options().get("local_hostname"):
             own_name()  # now, as nothing is claimed yet
 
@@ -77,11 +87,34 @@ class Session:
         assert self._backend  # noqa: S101  (_ensure_open made it)
         if self._sent + 1 >= RECYCLE_AFTER:
             following = None
-        if self._backend.send_messages([StoredMessage(message, following)]) == 0:
+        self.refused = {}
+        stored = StoredMessage(message, following, envelope=self.takes_envelope)
+        if self._backend.send_messages([stored]) == 0:
             raise RuntimeError(f"{type(self._backend).__module__} accepted nothing and gave no reason")
         self._sent += 1
         self._used_at = time.monotonic()
-        return failure.scrub(str(getattr(self._backend, "last_reply", "") or ""), self._secrets)
+        status = getattr(stored, "anymail_status", None)
+        reply = _reply_of_anymail(status) if status else getattr(self._backend, "last_reply", "")
+        if status and not self.takes_envelope:
+            self.refused = _refused_by_anymail(status, stored.recipients())
+        return failure.scrub(str(reply or ""), self._secrets)
+
+
+def _reply_of_anymail(status: Any) -> str:
+    """What became of the recipients, and the provider's own ids: `queued <0f3a@mg.example>`."""
+    each = status.recipients.values()
+    words = [*sorted({str(one.status) for one in each}), *sorted({str(one.message_id) for one in each} - {"None"})]
+    return " ".join(words)
+
+
+def _refused_by_anymail(status: Any, recipients: list[str]) -> dict[str, str]:
+    """Of these recipients those that the provider did not take, and what it said of them: rejected, invalid, failed."""
+    said = {str(address).lower(): str(one.status) for address, one in status.recipients.items()}
+    found = {recipient: said.get(recipient.lower(), "") for recipient in recipients}
+    refused = {recipient: words for recipient, words in found.items() if words in ("invalid", "rejected", "failed")}
+    if len(refused) == len(recipients):
+        raise RecipientsRefused(", ".join(f"{recipient}: {words}" for recipient, words in refused.items()))
+    return refused
 
 
 def _connected() -> BaseEmailBackend:

@@ -1,18 +1,24 @@
 """Which email backend carries stored messages to the relay: NOTIFY_TRANSPORT, alias `transport` in MAILERS."""
 
+import contextlib
 import hashlib
 import hmac
 import json
+import re
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import django
 from django.conf import settings
+from django.core.mail.backends import console, dummy, locmem
 from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend as SMTPBackend
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from notify.smtp.providers import presets
+
+_KEY = re.compile(r"key|token|secret|passw", re.IGNORECASE)
 
 
 def connect() -> BaseEmailBackend:
@@ -27,6 +33,25 @@ def connect() -> BaseEmailBackend:
     return backend
 
 
+def takes_envelope() -> bool:
+    """Whether it sends to the recipients of an envelope, as SMTP does; others send to all whom the message names."""
+    return issubclass(_backend_class(), SMTPBackend)
+
+
+def stays_here() -> bool:
+    """Whether it is one of Django's that send nothing: to the console, to files, to memory or nowhere."""
+    return issubclass(_backend_class(), (console.EmailBackend, locmem.EmailBackend, dummy.EmailBackend))
+
+
+def _backend_class() -> type:
+    """That of Django's SMTP where the one that is configured cannot be imported: connect() says so."""
+    named = getattr(settings, "MAILERS", {}).get("transport", settings.NOTIFY_TRANSPORT)["BACKEND"]
+    with contextlib.suppress(ImportError):
+        if isinstance(found := import_string(named), type):
+            return found
+    return SMTPBackend
+
+
 def options() -> dict[str, Any]:
     """The backend's options, as settings has them; may hold secrets."""
     return dict(settings.NOTIFY_TRANSPORT["OPTIONS"])
@@ -34,17 +59,27 @@ def options() -> dict[str, Any]:
 
 def secrets() -> list[str]:
     """What must not stand in any text that is shown or kept."""
-    found = [str(options().get("password") or "")]
+    found = [str(options().get("password") or ""), *_keys_of_api({**options(), **_anymail()})]
     proxy = urlsplit(str(options().get("proxy") or ""))
     if login := proxy.password or proxy.username:  # a user without a password is a token
         found += [login, unquote(login)]
     return [secret for secret in found if secret]
 
 
+def _keys_of_api(values: dict[str, Any]) -> list[str]:
+    return [str(value) for name, value in values.items() if _KEY.search(name) and isinstance(value, str)]
+
+
+def _anymail() -> dict[str, Any]:
+    """Anymail's settings, which it reads where OPTIONS do not have them."""
+    return dict(getattr(settings, "ANYMAIL", {}))
+
+
 def fingerprint() -> str:
     """A mark that changes with the configuration and tells nothing of it: a changed one deserves a fresh try."""
     # Not repr(): that of a secret is a mask.
-    plain = json.dumps([settings.NOTIFY_TRANSPORT, settings.FLASKY_MAIL_SENDER], default=str)
+    known = [settings.NOTIFY_TRANSPORT, settings.FLASKY_MAIL_SENDER, *([_anymail()] if _anymail() else [])]
+    plain = json.dumps(known, default=str)
     return hmac.new(settings.SECRET_KEY.encode(), plain.encode(), hashlib.sha256).hexdigest()[:32]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
 
-from notify.delivery import breaker, claims, counts, outcome
+from notify.delivery import attributes, breaker, claims, counts, outcome
 from notify.delivery.claims import Claimed
 from notify.delivery.outcome import Result
 from notify.delivery.session import Session
@@ -85,7 +85,7 @@ class Worker:
         permit = breaker.admit()
         if permit is None:
             return False
-        batch = deque(claims.claim(1 if permit.probe else self._batch, size=self._batch_bytes))
+        batch = deque(self._apart(claims.claim(1 if permit.probe else self._batch, size=self._batch_bytes)))
         if not batch:
             return False
         usable = True
@@ -104,6 +104,15 @@ class Worker:
         claims.release(batch)
         return usable
 
+    def _apart(self, batch: list[Claimed]) -> Iterator[Claimed]:
+        """The batch, in which whole messages that another transport was to get are shared out among rows."""
+        for message in batch:
+            recipients = attributes.whole_message(message.attributes, message.recipient)
+            if len(recipients) < 2 or not self._session.takes_envelope:
+                yield message
+            elif shared := claims.share_out(message, recipients):
+                yield shared
+
     def _send_one(self, message: Claimed, permit: breaker.Permit, *, following: Claimed | None) -> bool:
         """Send one message and record the outcome; False if the relay as a whole failed."""
         started = time.monotonic()
@@ -112,10 +121,11 @@ class Worker:
         except Exception as error:  # noqa: BLE001  (a poison message may raise anything, and must not stop the queue)
             result = outcome.failure(message, error, time.monotonic() - started, permit)
         else:
-            result = outcome.success(message, reply, time.monotonic() - started)
+            result = outcome.success(message, reply, time.monotonic() - started, self._session.refused)
         self._record(result, permit)
         if result.failure is None:
             self.tally.sent += 1
+            self.tally.failed += len(result.refused)
             self._successes.note(result.seconds)
         else:
             said = (message.id, result.decision.outcome.value, result.failure.phase, result.reply)

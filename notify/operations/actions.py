@@ -155,7 +155,7 @@ def _copy(message: Message) -> Message:
         sender=message.sender,
         recipient=message.recipient,
         subject=message.subject,
-        body=Body.objects.create(mime=b"\r\n".join(fields) + gap + body),
+        body=Body.objects.create(mime=b"\r\n".join(fields) + gap + body, attributes=message.body.attributes),
         sensitive=message.sensitive,
         created_at=now,
         due_at=now,

@@ -8,8 +8,11 @@ from email.headerregistry import AddressHeader
 from email.utils import format_datetime
 from typing import Any
 
+import django
+from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend as DjangoSMTPBackend
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django.utils.functional import Promise
@@ -20,6 +23,9 @@ from notify.models import GIVE_UP_AFTER, Body, Message
 from notify.rendering.message import SENSITIVE_HEADER, new_message_id, one_line
 from notify.smtp import folding
 
+if django.VERSION < (6, 0):
+    from django.core.mail.message import sanitize_address
+
 # The token of django.contrib.auth's PasswordResetTokenGenerator within a link: seconds in base 36, half a SHA-256.
 _RESET_TOKEN = re.compile(r"[/=][0-9a-z]{6,7}-[0-9a-f]{32}(?![0-9a-f])")
 
@@ -27,17 +33,25 @@ _RESET_TOKEN = re.compile(r"[/=][0-9a-z]{6,7}-[0-9a-f]{32}(?![0-9a-f])")
 class EmailBackend(BaseEmailBackend):
     """Takes what Django code sends. One row per envelope recipient, so that one refusal is one row's failure.
 
-    Where the transport knows no envelope (an API, a file), a row is a whole message.
+    Where the transport knows no envelope (an API, a file), a row is a whole message. Options such as `host` or
+    `username` that differ from the transport's are a TypeError: mail is sent later, through the transport alone.
     """
 
-    def __init__(self, fail_silently: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, fail_silently: bool = False, *, alias: str | None = None, **options: Any) -> None:
+        super().__init__(**({} if alias is None else {"alias": alias, **options}))
         self.fail_silently = fail_silently
+        if unheeded := [name for name, value in options.items() if not (name[0] == "_" or _is_heeded(name, value))]:
+            raise TypeError(
+                f"The outbox sends mail through NOTIFY_TRANSPORT and cannot use {', '.join(sorted(unheeded))} for a "
+                "single mail: set it there, or name the backend that is to send this mail without the outbox, as in "
+                "get_connection('django.core.mail.backends.smtp.EmailBackend', …)"
+            )
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Store the messages, all or none, and wake delivery after the commit. Returns how many were stored.
 
-        Raises TypeError for an attribute of Anymail's that cannot be kept.
+        Raises what Django's SMTP backend would for a message that cannot be sent (ValueError, mostly), and TypeError
+        for an attribute of Anymail's that cannot be kept.
         """
         stored = [rows_of(message) for message in email_messages if message.recipients()]
         if stored:
@@ -61,6 +75,7 @@ def rows_of(message: EmailMessage) -> list[Message]:
     One row for all recipients where the transport knows no envelope: each would get the mail once per row.
     """
     named = [single(str(recipient)) for recipient in message.recipients()]
+    _check_addresses(message)
     recipients = list(dict.fromkeys(bare_address(each) for each in named))
     now = timezone.now()
     sender = bare_address(str(message.from_email))
@@ -115,6 +130,19 @@ def single(mailbox: str) -> str:
     if several > 1:
         raise ValueError(f"{mailbox!r} is more than one recipient: each is an element of `to`, `cc` or `bcc`")
     return mailbox
+
+
+def _check_addresses(message: EmailMessage) -> None:
+    """Raises what Django's SMTP backend raises for sender and recipients when it sends, mostly ValueError."""
+    for address in (message.from_email, *message.recipients()):
+        if django.VERSION >= (6, 0):
+            DjangoSMTPBackend.prep_address(None, address)  # type: ignore[arg-type]  # it uses nothing of the backend
+        else:
+            sanitize_address(address, message.encoding or settings.DEFAULT_CHARSET)
+
+
+def _is_heeded(name: str, value: Any) -> bool:
+    return value is None or value == transport.options().get(name, "")
 
 
 def bare_address(mailbox: str) -> str:

@@ -155,7 +155,7 @@ class SelfTest:
     def _warnings(self) -> Iterable[str]:
         host, port = self._options.get("host"), self._options.get("port")
         sender = parseaddr(settings.FLASKY_MAIL_SENDER)[1]
-        if host is None:
+        if transport.stays_here():
             yield _("%s is not a mail server: nothing is sent from this machine") % settings.NOTIFY_TRANSPORT["BACKEND"]
         elif sender.endswith("@example.com") and host not in ("localhost", "127.0.0.1", "::1"):
             yield _("the sender is %s, which no provider accepts: set FLASKY_MAIL_SENDER") % sender

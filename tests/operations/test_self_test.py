@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable, Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from anymail.exceptions import AnymailAPIError
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError
@@ -203,3 +205,37 @@ def test_a_mail_goes_to_the_addresses_given(use_transport: Callable[..., None], 
 def test_the_services_are_listed() -> None:
     printed = run("--list-services")[1]
     assert "163 (or netease): smtp.163.com 465 tls" in printed
+
+
+# --- Through backends that are no mail server
+
+
+@pytest.mark.parametrize("name", ["console", "filebased", "locmem", "dummy"])
+def test_a_backend_that_sends_nothing_is_named_as_such(
+    name: str, use_transport: Callable[..., None], tmp_path: Path
+) -> None:
+    backend = f"django.core.mail.backends.{name}.EmailBackend"
+    use_transport(backend, **({"file_path": str(tmp_path)} if name == "filebased" else {}))
+    code, said = run("you@example.com")
+    assert code == 0
+    assert f"WARN config {backend} is not a mail server: nothing is sent from this machine" in said
+
+
+def test_an_api_of_a_provider_is_not_said_to_send_nothing(use_transport: Callable[..., None], settings: Any) -> None:
+    settings.FLASKY_MAIL_SENDER = "me@shop.example"
+    use_transport("anymail.backends.test.EmailBackend")
+    code, said = run("you@example.com")
+    assert code == 0
+    assert "WARN" not in said
+    assert "PASS data accepted by anymail.backends.test.EmailBackend" in said
+
+
+def test_a_key_that_an_api_refuses_is_told_with_its_fix(use_transport: Callable[..., None]) -> None:
+    use_transport("tests.backends.Scripted")
+    Scripted.reset()
+    Scripted.script = [AnymailAPIError("Postmark: bad token", status_code=401)]
+    code, said = run("you@example.com")
+    assert code == 1
+    assert "FAIL auth HTTP 401 Postmark: bad token" in said
+    assert "The mail provider's API did not accept the key or token." in said
+    assert "Set a valid key that may send, in the transport's OPTIONS or in ANYMAIL, and restart." in said

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from encodings.aliases import aliases
 from itertools import count, islice
 from pkgutil import iter_modules
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")  # shown where the HTML asks for them by cid:
 PARTS = 500  # of a mail, at every depth together
 DEPTH = 20  # of parts within parts
 HEADERS = 300  # of a part
 HEADER_LENGTH = 5000  # bytes; a header that is longer is cut
+ATTACHED = 20_000  # characters of the text of a calendar or an attached mail
+OF_ATTACHED = ("from", "to", "cc", "date", "subject")  # headers of an attached mail
 INLINED = 2_000_000  # characters of pictures in the HTML, however often it asks for them
 
 # No script, no network, no form, no navigation, whatever the HTML says; its own styles and its own pictures only.
@@ -49,11 +51,12 @@ _CHARSETS |= {alias: codec for alias, codec in aliases.items() if codec in _CHAR
 
 @dataclass(frozen=True)
 class Attachment:
-    """`size`: bytes of what was read of it, decoded."""
+    """`size`: bytes of what was read of it, decoded. `text`: what a calendar, or a mail within the mail, says."""
 
     name: str
     type: str
     size: int
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,21 @@ def read(raw: bytes) -> Content:
         [(name, _decoded_words(_text_of(value))) for name, value in headers],
         text.text if text else None,
         _with_pictures(written, leaves) if written else written,
-        [Attachment(part.filename, part.type, len(part.payload)) for part in others],
+        [Attachment(part.filename, part.type, len(part.payload), _said_by(part)) for part in others],
     )
+
+
+def _said_by(part: _Part) -> str:
+    """What is readable of an attachment: a calendar as it stands, of a mail its first headers and its text."""
+    if part.type == "text/calendar":
+        return part.text[:ATTACHED]
+    if part.type != "message/rfc822":
+        return ""
+    headers, body = _split_headers(part.payload)
+    inner = _Part(_first_of_each(headers), body)
+    shown = [f"{name}: {_decoded_words(_text_of(value))}" for name, value in headers if name.lower() in OF_ATTACHED]
+    text = _body(list(_leaves(inner)), "text/plain")
+    return "\n".join([*shown, "", text.text if text else ""]).strip()[:ATTACHED]
 
 
 def _split_headers(raw: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
@@ -201,7 +217,7 @@ def _with_pictures(html: str, leaves: list[_Part]) -> str:
 
     def picture(match: re.Match[str]) -> str:
         nonlocal room
-        part = parts.get(match[1])
+        part = parts.get(match[1]) or parts.get(unquote(match[1]))
         if part is None:
             return match[0]
         if match[1] not in written:

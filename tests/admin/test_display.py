@@ -96,6 +96,44 @@ def test_a_mail_within_a_mail_is_an_attachment() -> None:
     assert [each.type for each in read.attachments] == ["message/rfc822"]
 
 
+def test_a_calendar_among_the_alternatives_is_shown_as_it_stands() -> None:
+    invitation = part("text/calendar; method=REQUEST", "BEGIN:VCALENDAR\r\nEND:VCALENDAR")
+    read = display.read(parts("alternative", part("text/plain", "Come"), part("text/html", "<p>"), invitation).encode())
+    assert (read.text, read.html) == ("Come", "<p>")
+    words = "BEGIN:VCALENDAR\nEND:VCALENDAR"
+    assert read.attachments == [display.Attachment("", "text/calendar", len(words) + 1, words)]
+
+
+def test_what_an_attached_mail_says_is_shown() -> None:
+    mail = "Received: x\r\nFrom: =?utf-8?q?J=C3=B6rg?= <j@x.example>\r\nSubject: Bill\r\n"
+    deeper = part("message/rfc822", "Subject: deep\r\n\r\ndeeper")
+    inner = mail + parts("mixed", part("text/plain", "said"), deeper, boundary="inner")
+    read = display.read(parts("mixed", part("text/plain"), part("message/rfc822", inner)).encode())
+    [attached] = read.attachments
+    assert attached.text == "From: Jörg <j@x.example>\nSubject: Bill\n\nsaid"
+
+
+def test_of_a_long_attached_text_the_beginning_is_shown() -> None:
+    read = display.read(parts("mixed", part("text/plain"), part("text/calendar", "x" * 100_000)).encode())
+    assert len(read.attachments[0].text) == display.ATTACHED
+
+
+@pytest.mark.parametrize("asked", ["logo@x.example", "logo%40x.example", "lo%67o%40x.example"])
+def test_a_picture_is_found_by_its_id_percent_encoded_or_not(asked: str) -> None:
+    """RFC 2392 2."""
+    picture = part("image/png", "PNG", Content_ID="<logo@x.example>")
+    read = display.read(parts("related", part("text/html", f'<img src="cid:{asked}">'), picture).encode())
+    assert read.html == '<img src="data:image/png;base64,UE5H">'
+
+
+def test_a_picture_whose_id_has_a_percent_sign_is_found() -> None:
+    picture = part("image/png", "PNG", Content_ID="<a%40b>")
+    read = display.read(
+        parts("related", part("text/html", '<img src="cid:a%40b"><img src="cid:a%2540b">'), picture).encode()
+    )
+    assert read.html == '<img src="data:image/png;base64,UE5H">' * 2
+
+
 @pytest.mark.parametrize(
     ("disposition", "name"),
     [

@@ -4,8 +4,10 @@ Querysets have adjectives (`due`, `waiting`). Workers change claimed messages in
 single conditional statements that do not trust a row read earlier.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
@@ -14,6 +16,28 @@ from django.utils.translation import gettext_lazy as _
 
 GIVE_UP_AFTER = timedelta(days=5)  # from storing (or an operator's retry) to the last attempt: RFC 5321 4.5.4.1
 RETRY_AFTER = timedelta(seconds=30)  # after a notification's template that failed
+
+
+class DateTimeField(models.DateTimeField):  # type: ignore[type-arg]
+    """A moment: as in all of Django naive and local where USE_TZ is off, but kept in UTC on SQLite there, too.
+
+    Its clock, with which statements compare, speaks UTC.
+    """
+
+    def deconstruct(self) -> Any:
+        name, _path, args, options = super().deconstruct()
+        return name, "django.db.models.DateTimeField", args, options  # the same column
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        if isinstance(value, datetime) and not settings.USE_TZ and connection.vendor == "sqlite":
+            aware = value if timezone.is_aware(value) else timezone.make_aware(value)
+            value = aware.astimezone(UTC).replace(tzinfo=None)
+        return super().get_db_prep_value(value, connection, prepared)
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        if isinstance(value, datetime) and not settings.USE_TZ and connection.vendor == "sqlite":
+            return timezone.make_naive(value.replace(tzinfo=UTC))
+        return value
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -41,11 +65,11 @@ class Event(models.Model):
     url = models.CharField(_("link"), max_length=500, blank=True)
     template = models.CharField(_("template"), max_length=200, blank=True, default="", db_default="")
     context = models.TextField(_("context"), blank=True, default="", db_default="")  # see events.record
-    created_at = models.DateTimeField(_("happened"), default=timezone.now)
-    notified_at = models.DateTimeField(_("notified"), null=True, blank=True)
+    created_at = DateTimeField(_("happened"), default=timezone.now)
+    notified_at = DateTimeField(_("notified"), null=True, blank=True)
     message_id = models.CharField(_("Message-ID of the notification"), max_length=255, blank=True)
     failures = models.PositiveSmallIntegerField(_("template failures"), default=0, db_default=0)
-    retry_at = models.DateTimeField(_("next attempt"), null=True, blank=True)
+    retry_at = DateTimeField(_("next attempt"), null=True, blank=True)
     error = models.TextField(_("template error"), blank=True, default="", db_default="")
 
     objects = EventQuerySet.as_manager()
@@ -72,9 +96,9 @@ class Window(models.Model):
     """A topic's interval and how many events were mailed one by one within it. One row per topic, for workers only."""
 
     topic = models.CharField(_("topic"), max_length=100, primary_key=True)
-    opened_at = models.DateTimeField(_("opened"), null=True)  # null: no interval yet
+    opened_at = DateTimeField(_("opened"), null=True)  # null: no interval yet
     singles = models.PositiveIntegerField(_("mailed one by one"), default=0)
-    retry_at = models.DateTimeField(_("next attempt"), null=True, blank=True)  # after a digest that failed
+    retry_at = DateTimeField(_("next attempt"), null=True, blank=True)  # after a digest that failed
 
     class Meta:
         verbose_name = _("interval")
@@ -145,13 +169,13 @@ class Message(models.Model):
     subject = models.CharField(_("subject"), max_length=1000, blank=True)
     body = models.ForeignKey(Body, models.PROTECT, related_name="messages", verbose_name=_("body"))
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
-    created_at = models.DateTimeField(_("stored"), default=timezone.now)
-    due_at = models.DateTimeField(_("due"), default=timezone.now)
-    expires_at = models.DateTimeField(_("expires"))
+    created_at = DateTimeField(_("stored"), default=timezone.now)
+    due_at = DateTimeField(_("due"), default=timezone.now)
+    expires_at = DateTimeField(_("expires"))
     # Not PositiveIntegerField: PostgreSQL would evaluate its CHECK on every UPDATE.
     attempts = models.IntegerField(_("attempts"), default=0)
     claim = models.CharField(_("claim"), max_length=50, blank=True)
-    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    sent_at = DateTimeField(_("sent"), null=True, blank=True)
     reply = models.TextField(_("last reply"), blank=True)
     diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
     uncertain = models.BooleanField(
@@ -209,7 +233,7 @@ class Attempt(models.Model):
     """One failed attempt at a message: the relay's words and what follows."""
 
     message = models.ForeignKey(Message, models.CASCADE, related_name="failed_attempts")
-    at = models.DateTimeField(_("when"), default=timezone.now)
+    at = DateTimeField(_("when"), default=timezone.now)
     seconds = models.FloatField(_("seconds"))
     phase = models.CharField(_("phase"), max_length=10)
     code = models.PositiveSmallIntegerField(_("code"), null=True)
@@ -230,7 +254,7 @@ class Attempt(models.Model):
 class HourlyCount(models.Model):
     """Attempts that ended within an hour, by how they ended: what charts and metrics are made of."""
 
-    hour = models.DateTimeField(_("hour"))
+    hour = DateTimeField(_("hour"))
     outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome.choices)
     diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
     attempts = models.PositiveBigIntegerField(_("attempts"), default=0)
@@ -259,10 +283,10 @@ class Relay(models.Model):
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.OPEN)
     reason = models.TextField(_("reason"), blank=True)
     diagnosis = models.CharField(_("diagnosis"), max_length=50, blank=True)
-    since = models.DateTimeField(_("since"), default=timezone.now)
+    since = DateTimeField(_("since"), default=timezone.now)
     failures = models.PositiveIntegerField(_("failed attempts since"), default=0)
-    next_probe = models.DateTimeField(_("next probe"), null=True, blank=True)
-    last_success = models.DateTimeField(_("last success"), null=True, blank=True)
+    next_probe = DateTimeField(_("next probe"), null=True, blank=True)
+    last_success = DateTimeField(_("last success"), null=True, blank=True)
     fingerprint = models.CharField(_("fingerprint of the configuration"), max_length=32, blank=True)
 
     class Meta:

@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import functools
+import logging
 import re
 from collections.abc import Sequence
 from email.headerregistry import AddressHeader
@@ -20,8 +22,9 @@ from django.utils.functional import Promise
 from notify import dispatch
 from notify.delivery import attributes, transport
 from notify.models import GIVE_UP_AFTER, Body, Message
-from notify.rendering.message import SENSITIVE_HEADER, new_message_id, one_line
+from notify.rendering.message import SENSITIVE_HEADER, new_message_id, one_line, site_time
 from notify.smtp import folding
+from notify.storing import store, store_apart
 
 if django.VERSION < (6, 0):
     from django.core.mail.message import sanitize_address
@@ -53,20 +56,26 @@ class EmailBackend(BaseEmailBackend):
         Raises what Django's SMTP backend would for a message that cannot be sent (ValueError, mostly), and TypeError
         for an attribute of Anymail's that cannot be kept.
         """
-        stored = [rows_of(message) for message in email_messages if message.recipients()]
+        messages = [message for message in email_messages if message.recipients()]
+        stored = [rows_of(message) for message in messages]
         if stored:
+            # An error page must not fail because its report cannot be kept, nor a rollback take the report with it.
+            reports_errors = all(is_error_report(message) for message in messages)
             try:
-                with transaction.atomic():
-                    for rows in stored:
-                        rows[0].body.save()
-                        Message.objects.bulk_create(rows)
-                    transaction.on_commit(dispatch.wake, robust=True)
+                (store_apart if reports_errors else store)(functools.partial(_save, stored))
             except DatabaseError:
-                # Django's error mails are sent so: an error page must not fail because its report cannot be kept.
-                if not self.fail_silently:
+                if not (self.fail_silently or reports_errors):
                     raise
                 return 0
         return len(stored)
+
+
+@transaction.atomic
+def _save(stored: Sequence[Sequence[Message]]) -> None:
+    for rows in stored:
+        rows[0].body.save()
+        Message.objects.bulk_create(rows)
+    transaction.on_commit(dispatch.wake, robust=True)
 
 
 def rows_of(message: EmailMessage) -> list[Message]:
@@ -87,7 +96,7 @@ def rows_of(message: EmailMessage) -> list[Message]:
     whole = not transport.takes_envelope()
     kept = attributes.dump(stamped, recipients, whole=whole)
     given = {name.lower(): value for name, value in stamped.extra_headers.items()}
-    fresh = {"Message-ID": new_message_id(sender), "Date": format_datetime(timezone.localtime(now))}
+    fresh = {"Message-ID": new_message_id(sender), "Date": format_datetime(site_time(now))}
     stamped.extra_headers = {
         **{name: value for name, value in fresh.items() if name.lower() not in given},
         **stamped.extra_headers,
@@ -108,6 +117,19 @@ def rows_of(message: EmailMessage) -> list[Message]:
         )
         for recipient in ([attributes.in_words(recipients, 320)] if whole else recipients)
     ]
+
+
+def is_error_report(message: EmailMessage) -> bool:
+    """Whether it looks as Django's AdminEmailHandler makes it: to ADMINS, its subject such as `[Django] ERROR: …`."""
+    admins = {admin if isinstance(admin, str) else str(admin[1]) for admin in settings.ADMINS}
+    subject = str(message.subject).removeprefix(settings.EMAIL_SUBJECT_PREFIX)
+    level = re.match(r"(\w+)(?: \((?:EXTERNAL|internal) IP\))?: ", subject)
+    return (
+        message.from_email == settings.SERVER_EMAIL
+        and set(message.to) == admins
+        and level is not None
+        and level[1] in logging.getLevelNamesMapping()
+    )
 
 
 def is_sensitive(message: EmailMessage) -> bool:

@@ -204,3 +204,17 @@ def test_attributes_keep_what_else_they_hold() -> None:
         '<a href="?a=1&amp;b=2" title="x &gt; y &lt; z"\nclass="c">1 &lt; 2</a><br/>'
         '<!-- <i x="&lt;b&gt;"> --><p hidden="">'
     )
+
+
+def test_a_mail_speaks_the_sites_time_zone_whatever_zone_the_request_uses(settings: Any) -> None:
+    settings.TIME_ZONE, settings.FLASKY_ADMIN = "Asia/Tokyo", ["admin@example.com"]
+    with timezone.override("America/Los_Angeles"):
+        mail.send_mail("ann@example.com", "Test", "notify/mail/test")
+        mail.notify_admins("order", "Order", "notify/mail/test", key="1", summary="One", url="")
+        notify_due()
+    messages = stored()
+    assert len(messages) == 2
+    for message in messages:
+        date: Any = message["Date"]
+        assert str(date).endswith("+0900")
+        assert re.search(r"\d\d:\d\d:\d\d JST", message.get_body(("plain",)).get_content())  # type: ignore[union-attr]

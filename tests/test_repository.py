@@ -13,7 +13,8 @@ MODULES = [path for path in (ROOT / "notify").rglob("*.py") if "migrations" not 
 ARROWS = {
     "visitors": {"mail", "models", "admin", "previews"},  # the last three for its pages and its preview
     "mail": {"dispatch", "events", "rendering"},
-    "outbox": {"delivery", "dispatch", "models", "rendering", "smtp"},
+    "outbox": {"delivery", "dispatch", "models", "rendering", "smtp", "storing"},
+    "storing": {"dispatch"},
     "tasks": {"delivery", "events"},
     "dispatch": {"delivery", "events", "models"},
     "events": {"models", "rendering"},
@@ -21,7 +22,7 @@ ARROWS = {
     "delivery": {"models", "smtp"},
     "smtp": set(),
     "models": set(),
-    "operations": {"delivery", "dispatch", "events", "mail", "models", "rendering", "smtp"},
+    "operations": {"delivery", "dispatch", "events", "mail", "models", "rendering", "smtp", "storing"},
     "previews": {"events", "models", "rendering"},
     "admin": {"delivery", "events", "models", "operations", "rendering", "smtp"},
     "management": {"delivery", "dispatch", "events", "models", "operations", "smtp"},

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
@@ -110,7 +111,8 @@ def fold(before: datetime) -> None:
 
 
 def hour_of(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return hour if settings.USE_TZ else timezone.make_naive(hour)
 
 
 def _hour(begins: datetime, attempts: dict[str, int]) -> Hour:

@@ -23,6 +23,7 @@ from django.utils.duration import duration_iso_string
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 
+from notify.models import Event
 from notify.rendering.message import Text, in_site_language, one_line
 
 TAG = "$type"
@@ -69,7 +70,7 @@ def record(
             raise ValueError(f"notify_admins: {name} contains NUL or a lone surrogate")
         if len(value) > _LIMITS[name]:
             raise ValueError(f"notify_admins: {name} has {len(value)} characters, {_LIMITS[name]} at most")
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    now = Event._meta.get_field("created_at").get_db_prep_value(timezone.now(), connection)
     row = {
         "topic": str(topic),
         "key": str(key),

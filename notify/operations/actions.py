@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 from notify import dispatch
 from notify.delivery import breaker, counts, transport
 from notify.models import GIVE_UP_AFTER, Body, Event, Message, MessageQuerySet
-from notify.rendering.message import build, new_message_id
+from notify.rendering.message import build, new_message_id, site_time
 
 State = Message.State
 POLL_SECONDS = 0.2
@@ -149,7 +149,7 @@ def _copy(message: Message) -> Message:
     # Byte by byte: parsed and written anew, long and encoded headers would come out as others.
     head, gap, body = bytes(message.body.mime).partition(b"\r\n\r\n")
     fields = [field for field in re.split(rb"\r\n(?![ \t])", head) if not re.match(rb"(?i)(message-id|date):", field)]
-    fields += [f"Message-ID: {message_id}".encode(), f"Date: {format_datetime(timezone.localtime(now))}".encode()]
+    fields += [f"Message-ID: {message_id}".encode(), f"Date: {format_datetime(site_time(now))}".encode()]
     return Message(
         message_id=message_id,
         sender=message.sender,

@@ -23,7 +23,10 @@ REPORT_LENGTH = 100_000  # characters kept of a report
 
 
 class AdminEventHandler(AdminEmailHandler):
-    """Takes the place of django.utils.log.AdminEmailHandler in LOGGING, and its options."""
+    """Takes the place of django.utils.log.AdminEmailHandler in LOGGING, and its options.
+
+    A report outlives the transaction it reports: where that is rolled back, the report is not.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         self._record = record  # handlers emit one record at a time, under their lock
@@ -40,18 +43,23 @@ class AdminEventHandler(AdminEmailHandler):
         notify_admins = import_string("notify.mail.notify_admins")
         events = import_string("notify.models.Event").objects
         topic = ERRORS + hashlib.sha256(f"{kind} {place}".encode()).hexdigest()[:16]
-        # Errors of a kind that wait for a digest are counted; the report of one is enough, or the table grows by it.
-        counted = settings.NOTIFY_INTERVAL and events.waiting().filter(topic=topic).exists()
-        notify_admins(
-            topic,
-            f"{kind} in {place}"[:200],
-            "notify/mail/error",
-            key=uuid.uuid4().hex,
-            summary=one_line(words)[:300],
-            url="",
-            subject_line=str(subject)[:1000],
-            report="" if counted else str(message)[:REPORT_LENGTH],
-        )
+        key = uuid.uuid4().hex
+
+        def write() -> None:
+            # Errors of a kind that wait for a digest are counted; one keeps its report, or the table grows by each.
+            counted = settings.NOTIFY_INTERVAL and events.waiting().filter(topic=topic).exists()
+            notify_admins(
+                topic,
+                f"{kind} in {place}"[:200],
+                "notify/mail/error",
+                key=key,
+                summary=one_line(words)[:300],
+                url="",
+                subject_line=str(subject)[:1000],
+                report="" if counted else str(message)[:REPORT_LENGTH],
+            )
+
+        import_string("notify.storing.store_apart")(write)
 
 
 def _described(record: logging.LogRecord) -> tuple[str, str, str]:

@@ -16,7 +16,7 @@ from notify.delivery import breaker, counts, transport
 from notify.delivery.counts import Hour
 from notify.events import digest
 from notify.models import Event, Message, Relay
-from notify.rendering.message import Text
+from notify.rendering.message import Text, site_time
 from notify.smtp.diagnosis import rules
 from notify.smtp.failure import printable
 
@@ -207,4 +207,4 @@ def _trouble(relay: Relay, headline: Text) -> Verdict:
 
 
 def _iso(moment: datetime | None) -> str | None:
-    return timezone.localtime(moment).isoformat(timespec="seconds") if moment else None
+    return site_time(moment).isoformat(timespec="seconds") if moment else None

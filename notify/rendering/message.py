@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from email.utils import make_msgid, parseaddr
 from typing import Any
 
@@ -41,11 +42,11 @@ def build(
     headers: Mapping[str, str] | None = None,
     language: str | None = None,
 ) -> EmailMultiAlternatives:
-    """The mail rendered from `<template>.txt` and `<template>.html`, in the site's language unless another is given.
+    """The mail rendered from `<template>.txt` and `<template>.html`, in TIME_ZONE and LANGUAGE_CODE or the one given.
 
     Raises TemplateDoesNotExist and whatever the templates raise.
     """
-    with translation.override(language or settings.LANGUAGE_CODE):
+    with translation.override(language or settings.LANGUAGE_CODE), timezone.override(None):
         subject = one_line(f"{settings.FLASKY_MAIL_SUBJECT_PREFIX} {subject}")
         context = {"subject": subject, "site_url": settings.FLASKY_URL, "now": timezone.now(), **context}
         # Plain text is not escaped: O'Brien reads O'Brien.
@@ -70,7 +71,7 @@ def thread_headers(topic: str, message_id: str) -> dict[str, str]:
     """Makes the mails of one topic and day one thread: all reply to the same root, which is never sent."""
     domain = message_id.rstrip(">").rpartition("@")[2]
     name = re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-") or "events"
-    root = f"<{name}.{timezone.localdate()}@{domain}>"
+    root = f"<{name}.{site_time(timezone.now()).date()}@{domain}>"
     return {
         "Message-ID": message_id,
         "In-Reply-To": root,
@@ -89,9 +90,15 @@ def new_message_id(sender: str = "") -> str:
 
 
 def in_site_language(text: Text) -> str:
-    """The text in LANGUAGE_CODE, whatever language the current request uses."""
-    with translation.override(settings.LANGUAGE_CODE):
+    """The text in LANGUAGE_CODE and TIME_ZONE, whatever the current request uses."""
+    with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
         return str(text)
+
+
+def site_time(moment: datetime) -> datetime:
+    """The moment in TIME_ZONE, whatever zone the current request uses, and aware also where USE_TZ is off."""
+    zone = timezone.get_default_timezone()
+    return moment.astimezone(zone) if timezone.is_aware(moment) else timezone.make_aware(moment, zone)
 
 
 def one_line(text: str) -> str:

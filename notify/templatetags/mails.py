@@ -4,11 +4,10 @@ import unicodedata
 from datetime import datetime
 
 from django import template
-from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import pgettext
 
-from notify.rendering.message import unlinked
+from notify.rendering.message import site_time, unlinked
 
 register = template.Library()
 
@@ -22,7 +21,7 @@ def moment(time: object) -> str:
     if not isinstance(time, datetime):
         return ""
     # Translators: a date format of Django's, see its documentation of the template filter `date`.
-    return date_format(timezone.localtime(time), pgettext("format of a moment", "j F Y, H:i:s T"))
+    return date_format(site_time(time), pgettext("format of a moment", "j F Y, H:i:s T"))
 
 
 @register.filter

@@ -160,6 +160,7 @@ def test_a_stopped_dispatcher_starts_anew_when_it_is_woken(dispatcher: Dispatche
     assert len(threads()) == 1
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("room", [0, 1])
 def test_a_request_is_served_where_there_is_no_room_for_threads_and_starts_no_more_of_them(
     room: int, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch, settings: Any
@@ -231,6 +232,7 @@ def test_a_server_delivers_from_its_first_request_on(dispatcher: Dispatcher) -> 
     assert threads() == first
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("mode", "count"), [("thread", 1), ("worker", 0), ("celery", 0)])
 def test_a_process_that_serves_a_request_delivers_though_its_entry_does_not_say_so(
     dispatcher: Dispatcher, settings: Any, mode: str, count: int
@@ -242,6 +244,7 @@ def test_a_process_that_serves_a_request_delivers_though_its_entry_does_not_say_
     assert len(threads()) == count
 
 
+@pytest.mark.django_db(transaction=True)
 def test_no_thread_is_started_under_a_test_runner(
     dispatcher: Dispatcher, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +296,7 @@ def test_ctrl_c_is_left_to_python_where_no_server_handles_it(
     assert (signal.getsignal(signal.SIGINT) is handler) == is_kept
 
 
+@pytest.mark.django_db(transaction=True)
 def test_under_the_autoreloader_a_process_beside_it_delivers(
     dispatcher: Dispatcher, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends import dummy
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import split_domain_port
 from django.shortcuts import render
@@ -31,6 +31,7 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import condition, require_safe
 
 from notify.admin import display, message_page
+from notify.outbox import bare_address
 
 KEPT = 200  # mails, the newest
 HEAD = 16_384  # bytes of a mail that the list reads
@@ -41,8 +42,11 @@ OF_PROXIES = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-P
 NAME = r"[0-9]{20}-[0-9a-f]{8}"  # nanoseconds since 1970, and what tells two of one moment apart
 
 
-class EmailBackend(BaseEmailBackend):
-    """Keeps each message as a file in `folder`, with its envelope on top; the newest KEPT remain. Raises OSError."""
+class EmailBackend(dummy.EmailBackend):
+    """Keeps each message as a file in `folder`, with its envelope on top; the newest KEPT remain. Raises OSError.
+
+    A dummy, for what asks whether mail leaves this machine.
+    """
 
     def __init__(self, folder: str, fail_silently: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -77,7 +81,7 @@ class EmailBackend(BaseEmailBackend):
 
 def _envelope(message: EmailMessage) -> bytes:
     """What the last mail server on the way adds (RFC 5321 4.4, RFC 9228)."""
-    fields = {"Return-Path": f"<{message.from_email}>", "Delivered-To": ", ".join(message.recipients())}
+    fields = {"Return-Path": f"<{bare_address(message.from_email)}>", "Delivered-To": ", ".join(message.recipients())}
     return "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in fields.items()).encode()
 
 

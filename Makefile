@@ -32,7 +32,7 @@ kill: $(VENV)/.dev
 	@KILLS=$(KILLS) $(BIN)/python -m pytest -m slow tests/faults/test_kill.py -n 2 -rP $(ARGS)
 
 # Side by side with the peers, which have a virtual environment of their own. make bench ARGS="enqueue --rounds 5" runs a part.
-BENCH := var/bench-venv
+BENCH := .venv-bench
 bench: $(BENCH)/.packages
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 

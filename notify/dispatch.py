@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 POSTGRESQL_POLL_SECONDS = 0.03  # of a worker process, which is not woken by what the site stores
 REST_SECONDS = 0.1  # after a turn: in a flood one look at the database serves many wake-ups
-UNSTRAND_EVERY = 60.0  # seconds
 NOTIFY_EVERY = 1.0  # seconds, while there is always something to send
 RESTART_SECONDS = 10.0  # at least, from one worker process that failed to the next
 
@@ -58,8 +57,7 @@ class Loop:
         self._wake = wake
         self._worker = Worker(stop, connections=connections)
         self._poll_seconds = poll_seconds
-        self._unstranded_at = -UNSTRAND_EVERY
-        self._has_begun = False
+        self._looked_after_at = -math.inf
 
     def run(self) -> None:
         """Return once `stop` is set and the message in hand is recorded. Waits for a database that is unavailable."""
@@ -89,12 +87,10 @@ class Loop:
     def turn(self) -> bool:
         """Notify of events, send what is due. True if there was something to do."""
         busy = self._notifies and notify_due() > 0
-        if not self._has_begun:
-            breaker.notice_configuration()
-            self._has_begun = True
-        if time.monotonic() - self._unstranded_at >= UNSTRAND_EVERY:
+        if time.monotonic() - self._looked_after_at >= breaker.SEEN_EVERY:
+            breaker.notice_configuration(starting=math.isinf(self._looked_after_at))
             claims.unstrand()
-            self._unstranded_at = time.monotonic()
+            self._looked_after_at = time.monotonic()
         if Message.objects.due().exists():
             # Events come about while messages are sent, too: a queue that never ends must not keep them waiting.
             busy |= self._worker.drain(NOTIFY_EVERY if self._notifies else math.inf)

@@ -14,8 +14,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from notify import clock
+
 GIVE_UP_AFTER = timedelta(days=5)  # from storing (or an operator's retry) to the last attempt: RFC 5321 4.5.4.1
 RETRY_AFTER = timedelta(seconds=30)  # after a notification's template that failed
+SEEN_LATELY = timedelta(minutes=3)  # a worker that was seen within it is taken to be running
 
 
 class DateTimeField(models.DateTimeField):  # type: ignore[type-arg]
@@ -271,14 +274,20 @@ class HourlyCount(models.Model):
         return f"{self.hour:%Y-%m-%d %H} {self.outcome} {self.diagnosis}: {self.attempts}"
 
 
+class RelayQuerySet(models.QuerySet["Relay"]):
+    def troubled(self) -> "RelayQuerySet":
+        """Interrupted or on hold: only probes are sent."""
+        return self.filter(state__in=[Relay.State.DOWN, Relay.State.HELD])
+
+
 class Relay(models.Model):
-    """The transport's health. There is one row, made by the first who asks for it."""
+    """The relay's health under one configuration. A host with an old password stops itself, and no other."""
 
     class State(models.TextChoices):
         OPEN = "open", _("working")
         DOWN = "down", _("interrupted")  # temporary: probes are sent
         HELD = "held", _("on hold")  # action required; probes are sent in case it was taken
-        PAUSED = "paused", _("paused")  # by an operator: nothing is sent, no probe either
+        PAUSED = "paused", _("paused")  # by an operator, in every row: nothing is sent, no probe either
 
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.OPEN)
     reason = models.TextField(_("reason"), blank=True)
@@ -287,16 +296,41 @@ class Relay(models.Model):
     failures = models.PositiveIntegerField(_("failed attempts since"), default=0)
     next_probe = DateTimeField(_("next probe"), null=True, blank=True)
     last_success = DateTimeField(_("last success"), null=True, blank=True)
+    # "": not claimed by a worker yet.
     fingerprint = models.CharField(_("fingerprint of the configuration"), max_length=32, blank=True)
+    # By host: {"seen": ISO 8601 by the database's clock, "key": a mark of its SECRET_KEY, "ahead": seconds}.
+    workers = models.JSONField(_("workers"), null=True, blank=True)
+
+    objects = RelayQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("relay")
-        verbose_name_plural = _("overview")  # where the admin lists tables: there is one relay, and this is its page
+        verbose_name_plural = _("overview")  # where the admin lists tables: the relay has one page
+        constraints = [models.UniqueConstraint(name="relay_once", fields=["fingerprint"])]
 
     def __str__(self) -> str:
         return self.get_state_display()
 
     @classmethod
     def current(cls) -> "Relay":
-        """The row as it is now."""
-        return cls.objects.get_or_create(pk=1)[0]
+        """What operators look at: the row of the configuration that works best among those that workers use now.
+
+        Where no worker runs, the one that was used last.
+        """
+        rows = list(cls.objects.order_by("-pk"))
+        if not rows:
+            return cls.objects.get_or_create(fingerprint="")[0]
+        now = clock.now() if len(rows) > 1 else None
+        in_use = [row for row in rows if now and row.seen_at and now - row.seen_at < SEEN_LATELY]
+        if not in_use:
+            return max(rows, key=lambda row: (row.seen_at is not None, row.seen_at or row.since))
+        return min(in_use, key=lambda row: _BEST_FIRST.index(Relay.State(row.state)))
+
+    @property
+    def seen_at(self) -> datetime | None:
+        """When a worker with this configuration was last seen."""
+        return max((datetime.fromisoformat(worker["seen"]) for worker in (self.workers or {}).values()), default=None)
+
+
+# A pause is everywhere. Where it begins or ends just now, it is what an operator asked for.
+_BEST_FIRST = [Relay.State.PAUSED, Relay.State.OPEN, Relay.State.DOWN, Relay.State.HELD]

@@ -1,24 +1,33 @@
 """Whether the relay is to be tried: open, down, held or paused. Every change is one conditional UPDATE.
 
-While the relay is down or held nobody sends, except one probe at a time: the worker that moves `next_probe` on has
-it. A probe is the longest due message; when it goes through the relay is open and the queue drains.
+The state belongs to a configuration of the relay: workers that have the same share it, and one that has another has a
+row for itself. While the relay is down or held only one probe at a time is sent: by the worker that moves `next_probe`
+on. A probe is the longest due message; when it goes through the relay is open and the queue drains.
 """
 
+import hashlib
 import logging
+import socket
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from django.db.models import F, Q
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Max, Q
 from django.db.models.functions import Now
 
+from notify import clock
 from notify.delivery import claims, retry, transport
-from notify.models import Message, Outcome, Relay
+from notify.models import SEEN_LATELY, Message, Outcome, Relay
 
 logger = logging.getLogger(__name__)
 
 State = Relay.State
 # A probe further away than the longest pause a diagnosis asks for: the clock was set back.
 FURTHEST_PROBE_SECONDS = 2 * 86400
-TROUBLED = (State.DOWN, State.HELD)
+CHANGED = "the mail configuration changed: the relay is tried again"
+SEEN_EVERY = 60.0  # seconds from one sign of life of a host's workers to the next
 
 
 @dataclass(frozen=True)
@@ -29,9 +38,38 @@ class Permit:
     failures: int = 0
 
 
+@dataclass(frozen=True)
+class Workers:
+    """The workers of a host that were seen lately with a configuration, in the state they find it in."""
+
+    host: str
+    fingerprint: str
+    state: str
+    key: str  # a mark of their SECRET_KEY
+    seconds_ahead: float  # of the database's clock
+
+
+def own() -> Relay:
+    """The row of this process's configuration, made by the first worker that has it."""
+    mark = transport.fingerprint()
+    if found := Relay.objects.filter(fingerprint=mark).first():
+        return found
+    if Relay.objects.filter(fingerprint="").update(fingerprint=mark):
+        return Relay.objects.get(fingerprint=mark)
+    # An operator's pause is for every configuration, also for one that comes later.
+    known: dict[str, Any] = Relay.objects.aggregate(last_success=Max("last_success"))
+    paused = Relay.objects.filter(state=State.PAUSED).values("state", "reason", "since").first() or {"since": Now()}
+    made, is_new = Relay.objects.get_or_create(fingerprint=mark, defaults={**known, **paused})
+    if is_new:
+        made.refresh_from_db()
+        if Relay.objects.exclude(pk=made.pk).troubled().exists():
+            logger.info(CHANGED)
+    return made
+
+
 def admit() -> Permit | None:
     """Leave to send now, or None while the relay is paused, or is not to be probed yet."""
-    relay = Relay.current()
+    relay = own()
     if relay.state == State.OPEN:
         return Permit()
     if relay.state == State.PAUSED or not Message.objects.due().exists():
@@ -55,10 +93,11 @@ def report_failure(permit: Permit, decision: retry.Decision, *, reason: str, dia
         "failures": F("failures") + 1,
         "next_probe": claims.in_seconds(decision.delay),
     }
+    ours = Relay.objects.filter(pk=own().pk)
     if permit.probe:
-        Relay.objects.filter(state__in=TROUBLED).update(**columns)
+        ours.troubled().update(**columns)
         return False
-    first = Relay.objects.filter(state=State.OPEN).update(**columns, since=Now()) == 1
+    first = ours.filter(state=State.OPEN).update(**columns, since=Now()) == 1
     if first:
         logger.warning("relay %s: %s", state, reason)
     return first
@@ -67,42 +106,93 @@ def report_failure(permit: Permit, decision: retry.Decision, *, reason: str, dia
 def report_success(permit: Permit) -> None:
     """The relay took a message."""
     report_answer(permit)
-    Relay.objects.update(last_success=Now())
+    Relay.objects.filter(pk=own().pk).update(last_success=Now())
 
 
 def report_answer(permit: Permit) -> None:
     """The relay spoke to a message, if only to refuse this one: it is usable, and the others need not wait."""
-    if permit.probe and Relay.objects.filter(state__in=TROUBLED).update(**_OPENED):
+    if permit.probe and Relay.objects.filter(pk=own().pk).troubled().update(**_OPENED):
         logger.info("relay open again")
 
 
 def pause(reason: str) -> None:
-    """A person stops the sending, until `resume`."""
-    Relay.current()
+    """A person stops the sending under every configuration, until `resume`."""
+    own()
     Relay.objects.exclude(state=State.PAUSED).update(
         state=State.PAUSED, reason=reason, diagnosis="", since=Now(), failures=0, next_probe=None
     )
 
 
 def resume() -> None:
-    """A person starts the sending: out of a pause, or because what held the relay is mended."""
-    Relay.current()
+    """A person starts the sending under every configuration: after a pause, or as the cause of a hold is removed."""
+    own()
     Relay.objects.exclude(state=State.OPEN).update(**_OPENED)
 
 
 def probe_now() -> bool:
-    """A person wants an unusable relay tried at once; False where it is open or paused."""
+    """A person wants an unusable relay tried at once; False where it is open or paused under every configuration."""
     # Not Now(): SQLite would keep milliseconds, and `admit` looks for exactly what it read.
-    return Relay.objects.filter(state__in=TROUBLED).update(next_probe=claims.in_seconds(0)) == 1
+    return Relay.objects.troubled().update(next_probe=claims.in_seconds(0)) > 0
 
 
-def notice_configuration() -> None:
-    """A relay in trouble gets a fresh try when the configuration is another than the one that failed."""
-    relay, mark = Relay.current(), transport.fingerprint()
-    if relay.fingerprint != mark:
-        Relay.objects.filter(pk=relay.pk).update(fingerprint=mark)
-        if Relay.objects.filter(pk=relay.pk, state__in=TROUBLED).update(**_OPENED):
-            logger.info("the mail configuration changed: the relay is tried again")
+def notice_configuration(*, starting: bool = True) -> None:
+    """Note that this host delivers with this configuration, and warn if its clock differs from the database's.
+
+    Called every SEEN_EVERY seconds. A process that starts takes its host off the rows of other configurations: they
+    are what it had before. If there is such a process still, it comes back within SEEN_EVERY seconds.
+    """
+    if Relay.objects.filter(fingerprint="").troubled().update(**_OPENED):
+        logger.info(CHANGED)
+    relay, host, now, ahead = own(), socket.gethostname(), clock.now(), clock.seconds_ahead()
+    sign = {"seen": now.isoformat(), "key": _mark_of_key(), "ahead": ahead}
+    last = (relay.workers or {}).get(host)
+    is_known = last is not None and last["key"] == sign["key"] and _age(last, now) < SEEN_EVERY * 0.8
+    if starting:
+        for other in Relay.objects.exclude(pk=relay.pk).filter(workers__has_key=host):
+            _change_workers(other.pk, now, remove=host)
+    if not is_known:
+        _change_workers(relay.pk, now, add={host: sign})
+    if abs(ahead) > clock.TOLERATED_SECONDS:
+        logger.warning(
+            "this machine's clock is %.1f s %s the database's: check NTP",
+            abs(ahead),
+            "ahead of" if ahead > 0 else "behind",
+        )
+
+
+def workers() -> list[Workers]:
+    """Those that were seen lately, by host."""
+    now = clock.now()
+    return sorted(
+        (
+            Workers(host, relay.fingerprint, relay.state, sign["key"], sign["ahead"])
+            for relay in Relay.objects.all()
+            for host, sign in (relay.workers or {}).items()
+            if _age(sign, now) < SEEN_LATELY.total_seconds()
+        ),
+        key=lambda seen: (seen.host, seen.fingerprint),
+    )
+
+
+@transaction.atomic
+def _change_workers(pk: int, now: datetime, *, add: dict[str, Any] | None = None, remove: str = "") -> None:
+    relay = Relay.objects.select_for_update().get(pk=pk)
+    kept = {
+        host: sign
+        for host, sign in (relay.workers or {}).items()
+        if host != remove and _age(sign, now) < SEEN_LATELY.total_seconds()
+    }
+    relay.workers = {**kept, **(add or {})}
+    relay.save(update_fields=["workers"])
+
+
+def _age(sign: dict[str, Any], now: datetime) -> float:
+    return (now - datetime.fromisoformat(sign["seen"])).total_seconds()
+
+
+def _mark_of_key() -> str:
+    """Tells one SECRET_KEY from another, and nothing else about it."""
+    return hashlib.sha256(b"notify key" + settings.SECRET_KEY.encode()).hexdigest()[:8]
 
 
 _OPENED = {

@@ -1,8 +1,8 @@
 """Which email backend carries stored messages to the relay: NOTIFY_TRANSPORT, alias `transport` in MAILERS."""
 
 import contextlib
+import functools
 import hashlib
-import hmac
 import json
 import re
 from typing import Any
@@ -76,11 +76,18 @@ def _anymail() -> dict[str, Any]:
 
 
 def fingerprint() -> str:
-    """A mark that changes with the configuration and tells nothing of it: a changed one deserves a fresh try."""
+    """The name of this configuration, the same in every process that has it, whatever its SECRET_KEY.
+
+    Slow to compute and short: who reads it in the database cannot find out the password by trying.
+    """
     # Not repr(): that of a secret is a mask.
     known = [settings.NOTIFY_TRANSPORT, settings.FLASKY_MAIL_SENDER, *([_anymail()] if _anymail() else [])]
-    plain = json.dumps(known, default=str)
-    return hmac.new(settings.SECRET_KEY.encode(), plain.encode(), hashlib.sha256).hexdigest()[:32]
+    return _hashed(json.dumps(known, default=str))
+
+
+@functools.lru_cache(maxsize=4)
+def _hashed(plain: str) -> str:
+    return hashlib.pbkdf2_hmac("sha256", plain.encode(), b"notify relay", 50_000, dklen=4).hex()
 
 
 def describe() -> str:

@@ -170,6 +170,116 @@ def test_a_configuration_changes_whichever_way_its_fingerprint_sorts() -> None:
         assert Relay.current().state == "open"
 
 
+OTHER = "Other <other@example.com>"
+
+
+def test_a_host_with_another_configuration_stops_alone(settings: Any) -> None:
+    breaker.notice_configuration()
+    ours = settings.FLASKY_MAIL_SENDER
+    settings.FLASKY_MAIL_SENDER = OTHER
+    assert fail(HOLD, reason="535 old password")
+    assert breaker.admit() is None
+    settings.FLASKY_MAIL_SENDER = ours
+    assert breaker.admit() == Permit()
+    breaker.report_success(Permit(probe=True))
+    settings.FLASKY_MAIL_SENDER = OTHER
+    assert (breaker.own().state, breaker.own().reason) == ("held", "535 old password")
+
+
+def test_a_failure_is_remembered_whatever_the_key_of_the_process(settings: Any) -> None:
+    breaker.notice_configuration()
+    fail(HOLD)
+    settings.SECRET_KEY = "another " + settings.SECRET_KEY
+    breaker.notice_configuration()
+    assert breaker.admit() is None
+    assert Relay.objects.get().state == "held"
+
+
+def test_a_pause_and_its_end_concern_every_configuration(settings: Any) -> None:
+    ours = settings.FLASKY_MAIL_SENDER
+    breaker.notice_configuration()
+    settings.FLASKY_MAIL_SENDER = OTHER
+    breaker.notice_configuration()
+    breaker.pause("maintenance")
+    for sender in (ours, OTHER, "Third <third@example.com>"):
+        settings.FLASKY_MAIL_SENDER = sender
+        assert breaker.admit() is None
+    assert set(Relay.objects.values_list("state", "reason")) == {("paused", "maintenance")}
+    breaker.resume()
+    assert set(Relay.objects.values_list("state", "reason")) == {("open", "")}
+
+
+def test_a_probe_is_due_under_every_configuration_that_is_in_trouble(settings: Any) -> None:
+    queue()
+    ours = settings.FLASKY_MAIL_SENDER
+    fail(HOLD)
+    settings.FLASKY_MAIL_SENDER = OTHER
+    fail(HOLD)
+    assert breaker.probe_now() is True
+    for sender in (ours, OTHER):
+        settings.FLASKY_MAIL_SENDER = sender
+        assert breaker.admit() == Permit(probe=True, failures=1)
+
+
+def test_workers_are_named_by_their_host_with_what_tells_them_apart(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = {"a": settings.FLASKY_MAIL_SENDER, "b": OTHER, "c": settings.FLASKY_MAIL_SENDER}
+    for host, sender in hosts.items():
+        monkeypatch.setattr(breaker.socket, "gethostname", lambda host=host: host)
+        settings.FLASKY_MAIL_SENDER = sender
+        settings.SECRET_KEY = f"{host * 50}"
+        breaker.notice_configuration()
+    a, b, c = breaker.workers()
+    assert [seen.host for seen in (a, b, c)] == ["a", "b", "c"]
+    assert a.fingerprint == c.fingerprint != b.fingerprint
+    assert len({seen.key for seen in (a, b, c)}) == 3
+    assert "a" * 10 not in str(Relay.objects.values())
+
+
+def test_a_host_whose_configuration_changed_is_named_under_the_new_one_only(settings: Any) -> None:
+    breaker.notice_configuration()
+    settings.FLASKY_MAIL_SENDER = OTHER
+    breaker.notice_configuration()
+    [seen] = breaker.workers()
+    assert seen.fingerprint == breaker.own().fingerprint
+
+
+def test_a_worker_that_was_not_seen_for_minutes_is_named_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    breaker.notice_configuration()
+    now = breaker.clock.now()
+    monkeypatch.setattr(breaker.clock, "now", lambda: now + timedelta(minutes=4))
+    assert breaker.workers() == []
+
+
+def test_what_operators_look_at_is_the_best_that_workers_use_now(settings: Any) -> None:
+    ours = settings.FLASKY_MAIL_SENDER
+    breaker.notice_configuration(starting=False)
+    settings.FLASKY_MAIL_SENDER = OTHER
+    fail(HOLD)
+    breaker.notice_configuration(starting=False)
+    assert Relay.current().state == "open"
+    settings.FLASKY_MAIL_SENDER = ours
+    fail(DOWN)
+    assert Relay.current().state == "down"
+
+
+def test_a_host_that_was_seen_just_now_is_not_written_again() -> None:
+    breaker.notice_configuration()
+    before = Relay.objects.values().get()
+    breaker.notice_configuration(starting=False)
+    assert Relay.objects.values().get() == before
+
+
+def test_a_clock_that_differs_from_the_databases_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(breaker.clock, "seconds_ahead", lambda: -301.5)
+    breaker.notice_configuration()
+    assert caplog.messages == ["this machine's clock is 301.5 s behind the database's: check NTP"]
+    assert breaker.workers()[0].seconds_ahead == -301.5
+
+
 def test_a_person_has_an_unusable_relay_probed_now_and_no_other() -> None:
     queue()
     Relay.current()

@@ -85,8 +85,8 @@ class Outbox:
         return self.sql(f"SELECT {columns} FROM notify_attempt ORDER BY id")
 
     def relay(self) -> tuple[str, str]:
-        """Its state and the reason."""
-        [row] = self.sql("SELECT state, reason FROM notify_relay")
+        """Its state and the reason, under the configuration that was used last."""
+        [row, *_] = self.sql("SELECT state, reason FROM notify_relay ORDER BY (workers IS NOT NULL) DESC, id DESC")
         return row[0], row[1]
 
     def make_due(self) -> None:

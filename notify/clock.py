@@ -1,0 +1,30 @@
+"""The database's clock, the one that all machines share. On SQLite it is this machine's."""
+
+import time
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+TOLERATED_SECONDS = 5.0  # a larger difference is reported
+
+
+def now() -> datetime:
+    """The time of the database, naive where USE_TZ is off. Raises DatabaseError."""
+    if connection.vendor != "postgresql":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment if settings.USE_TZ else timezone.make_naive(moment)
+
+
+def seconds_ahead() -> float:
+    """How far this machine's clock is ahead of the database's; negative if it is behind. Raises DatabaseError."""
+    if connection.vendor != "postgresql":
+        return 0.0
+    began, asked = time.monotonic(), timezone.now()
+    theirs = now()
+    midway = asked + timedelta(seconds=(time.monotonic() - began) / 2)
+    return round((midway - theirs).total_seconds(), 3)

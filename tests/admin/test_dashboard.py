@@ -406,3 +406,13 @@ def test_nothing_is_done_by_a_link_without_a_login_or_without_a_token(
     assert careful.post(path).status_code == 403
     assert Relay.current().state == "open"
     assert not Message.objects.exists()
+
+
+def test_machines_that_disagree_are_named(admin_client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaker.notice_configuration()
+    monkeypatch.setattr(breaker.socket, "gethostname", lambda: "elsewhere")
+    settings.FLASKY_MAIL_SENDER = "Other <other@example.com>"
+    breaker.notice_configuration()
+    page = page_of(admin_client)
+    assert "Workers have different mail settings: " in page
+    assert "elsewhere (working)" in page

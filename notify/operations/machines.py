@@ -1,0 +1,40 @@
+"""What differs between the machines that deliver, though it should not: configuration, SECRET_KEY, clock."""
+
+from collections import defaultdict
+
+from django.utils.translation import gettext as _
+
+from notify import clock
+from notify.delivery import breaker
+from notify.models import Relay
+
+
+def disagreements() -> list[str]:
+    """A sentence for each thing in which workers that were seen lately differ; each names their hosts."""
+    seen = breaker.workers()
+    found = []
+    configurations = _hosts_by(seen, "fingerprint")
+    if len(configurations) > 1:
+        states = {worker.fingerprint: Relay.State(worker.state).label for worker in seen}
+        groups = "; ".join(f"{', '.join(hosts)} ({states[mark]})" for mark, hosts in configurations.items())
+        found.append(_("Workers have different mail settings: %s.") % groups)
+    keys = _hosts_by(seen, "key")
+    if len(keys) > 1:
+        groups = "; ".join(", ".join(hosts) for hosts in keys.values())
+        found.append(_("Workers have different SECRET_KEYs: %s.") % groups)
+    for host, ahead in sorted({worker.host: worker.seconds_ahead for worker in seen}.items()):
+        if abs(ahead) > clock.TOLERATED_SECONDS:
+            words = (
+                _("The clock of %(host)s is %(seconds).1f s ahead of the database's: check NTP.")
+                if ahead > 0
+                else _("The clock of %(host)s is %(seconds).1f s behind the database's: check NTP.")
+            )
+            found.append(words % {"host": host, "seconds": abs(ahead)})
+    return found
+
+
+def _hosts_by(seen: list[breaker.Workers], what: str) -> dict[str, list[str]]:
+    groups = defaultdict(list)
+    for worker in seen:
+        groups[str(getattr(worker, what))].append(worker.host)
+    return groups

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
+from django.db.models.functions import Now
 from django.utils import timezone
 
 TOLERATED_SECONDS = 5.0  # a larger difference is reported
@@ -18,6 +19,11 @@ def now() -> datetime:
         cursor.execute("SELECT statement_timestamp()")
         moment: datetime = cursor.fetchone()[0]
     return moment if settings.USE_TZ else timezone.make_naive(moment)
+
+
+def stamp() -> datetime | Now:
+    """The same as a column's value: the time at which the row is written, without another statement."""
+    return Now() if connection.vendor == "postgresql" else timezone.now()
 
 
 def seconds_ahead() -> float:

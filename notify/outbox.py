@@ -19,7 +19,7 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django.utils.functional import Promise
 
-from notify import dispatch
+from notify import clock, dispatch
 from notify.delivery import attributes, transport
 from notify.models import GIVE_UP_AFTER, Body, Message
 from notify.rendering.message import SENSITIVE_HEADER, new_message_id, one_line, site_time
@@ -86,7 +86,7 @@ def rows_of(message: EmailMessage) -> list[Message]:
     named = [single(str(recipient)) for recipient in message.recipients()]
     _check_addresses(message)
     recipients = list(dict.fromkeys(bare_address(each) for each in named))
-    now = timezone.now()
+    now = clock.stamp()
     sender = bare_address(str(message.from_email))
     stamped = _without_exotic_breaks(message)
     sensitive = is_sensitive(message)
@@ -96,7 +96,7 @@ def rows_of(message: EmailMessage) -> list[Message]:
     whole = not transport.takes_envelope()
     kept = attributes.dump(stamped, recipients, whole=whole)
     given = {name.lower(): value for name, value in stamped.extra_headers.items()}
-    fresh = {"Message-ID": new_message_id(sender), "Date": format_datetime(site_time(now))}
+    fresh = {"Message-ID": new_message_id(sender), "Date": format_datetime(site_time(timezone.now()))}
     stamped.extra_headers = {
         **{name: value for name, value in fresh.items() if name.lower() not in given},
         **stamped.extra_headers,

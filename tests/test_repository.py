@@ -13,7 +13,7 @@ MODULES = [path for path in (ROOT / "notify").rglob("*.py") if "migrations" not 
 ARROWS = {
     "visitors": {"mail", "models", "admin", "previews"},  # the last three for its pages and its preview
     "mail": {"dispatch", "events", "rendering"},
-    "outbox": {"delivery", "dispatch", "models", "rendering", "smtp", "storing"},
+    "outbox": {"clock", "delivery", "dispatch", "models", "rendering", "smtp", "storing"},
     "storing": {"dispatch"},
     "tasks": {"delivery", "events"},
     "dispatch": {"delivery", "events", "models"},

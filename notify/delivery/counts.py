@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from notify import clock
 from notify.models import HourlyCount, Outcome
 
 WRITE_EVERY = 1.0  # seconds
@@ -61,7 +62,7 @@ class Successes:
 
 def add(outcome: str, *, count: int = 1, seconds: float, diagnosis: str = "", now: datetime | None = None) -> None:
     """Count attempts that ended so, in this hour."""
-    row = {"hour": hour_of(now or timezone.now()), "outcome": outcome, "diagnosis": diagnosis}
+    row = {"hour": hour_of(now or clock.now()), "outcome": outcome, "diagnosis": diagnosis}
     more = {"attempts": F("attempts") + count, "seconds": F("seconds") + seconds}
     if not HourlyCount.objects.filter(**row).update(**more):
         HourlyCount.objects.bulk_create([HourlyCount(**row)], ignore_conflicts=True)
@@ -70,7 +71,7 @@ def add(outcome: str, *, count: int = 1, seconds: float, diagnosis: str = "", no
 
 def hours(count: int, now: datetime | None = None) -> list[Hour]:
     """The hour that is running and those before it, so many in all, the oldest first; also those without attempts."""
-    last = hour_of(now or timezone.now())
+    last = hour_of(now or clock.now())
     begins = [last - timedelta(hours=back) for back in reversed(range(count))]
     found: dict[datetime, dict[str, int]] = {}
     rows = HourlyCount.objects.filter(hour__gte=begins[0]).values_list("hour", "outcome").annotate(Sum("attempts"))

@@ -9,6 +9,7 @@ from email.utils import parseaddr
 from django.conf import settings
 from django.db import transaction
 
+from notify import clock
 from notify.delivery import attributes, breaker, claims, counts, retry, transport
 from notify.delivery.claims import Claimed
 from notify.models import Attempt, Outcome
@@ -87,6 +88,7 @@ class Result:
         if ours and is_news:
             Attempt.objects.create(
                 message_id=self.message.id,
+                at=clock.stamp(),
                 seconds=round(self.seconds, 3),
                 phase=failure.phase,
                 code=failure.code,

@@ -16,7 +16,6 @@ from django.core.mail import EmailMultiAlternatives
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Min
 from django.urls import NoReverseMatch, reverse
-from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
@@ -38,7 +37,7 @@ _UNAVAILABLE = (OperationalError, InterfaceError)  # the database does not answe
 
 def notify_due(now: datetime | None = None) -> int:
     """Store the mails that are due; returns how many. Raises DatabaseError if the database is unavailable."""
-    now = now or timezone.now()
+    now = now or clock.now()
     topics = list(Event.objects.waiting().order_by().values_list("topic", flat=True).distinct())
     return sum(_notify_topic(topic, now) for topic in topics)
 

@@ -34,14 +34,11 @@ _ADVICE = (
 
 _LIMITS = {"topic": 100, "key": 200, "url": 500, "template": 200}  # characters, as the columns have them
 
-_COLUMNS = (
-    *("topic", "key", "subject", "summary", "url", "template", "context"),
-    *("created_at", "notified_at", "message_id"),
-)
+_COLUMNS = ("topic", "key", "subject", "summary", "url", "template", "context", "message_id")
 # Not bulk_create(ignore_conflicts=True), which takes twice the time: the visitor waits for this statement.
 _INSERT = f"""
-    INSERT INTO "notify_event" ({", ".join(f'"{column}"' for column in _COLUMNS)})
-    VALUES ({", ".join(["%s"] * len(_COLUMNS))}) ON CONFLICT DO NOTHING
+    INSERT INTO "notify_event" ({", ".join(f'"{column}"' for column in _COLUMNS)}, "created_at", "notified_at")
+    VALUES ({", ".join(["%s"] * len(_COLUMNS))}, {{created_at}}, {{notified_at}}) ON CONFLICT DO NOTHING
 """  # noqa: S608  (only names of columns are put in)
 
 
@@ -70,7 +67,6 @@ def record(
             raise ValueError(f"notify_admins: {name} contains NUL or a lone surrogate")
         if len(value) > _LIMITS[name]:
             raise ValueError(f"notify_admins: {name} has {len(value)} characters, {_LIMITS[name]} at most")
-    now = Event._meta.get_field("created_at").get_db_prep_value(timezone.now(), connection)
     row = {
         "topic": str(topic),
         "key": str(key),
@@ -84,8 +80,15 @@ def record(
         "notified_at": None if settings.FLASKY_ADMIN else now,
         "message_id": "",
     }
+    # By the database's clock: an interval must not depend on which machine an event happened on.
+    now, moment = "statement_timestamp()", []
+    if connection.vendor == "sqlite":  # whose clock is ours, and has only milliseconds
+        now, moment = "%s", [connection.ops.adapt_datetimefield_value(timezone.now())]
+    # Without administrators there is no one to notify, now or later.
+    times = {"created_at": now, "notified_at": "NULL" if settings.FLASKY_ADMIN else now}
+    values = [row[column] for column in _COLUMNS] + moment * (1 if settings.FLASKY_ADMIN else 2)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [row[column] for column in _COLUMNS])
+        cursor.execute(_INSERT.format(**times), values)
 
 
 def storable(text: str) -> str:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy
 
-from notify import dispatch
+from notify import clock, dispatch
 from notify.delivery import breaker, counts, transport
 from notify.models import GIVE_UP_AFTER, Body, Event, Message, MessageQuerySet
 from notify.rendering.message import build, new_message_id, site_time
@@ -104,7 +104,7 @@ def wait_until(happened: Callable[[], bool], seconds: float) -> bool:
 
 def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> dict[str, int]:
     """Remove what was finished more than so many days ago; visitors only when told to. Returns counts by kind."""
-    now = now or timezone.now()
+    now = now or clock.now()
     before = now - timedelta(days=days)
     finished = Message.objects.finished()
     removed = {
@@ -144,12 +144,11 @@ def _delete(rows: Any) -> int:
 
 
 def _copy(message: Message) -> Message:
-    now = timezone.now()
-    message_id = new_message_id(message.sender)
+    now, message_id = clock.stamp(), new_message_id(message.sender)
     # Byte by byte: parsed and written anew, long and encoded headers would come out as others.
     head, gap, body = bytes(message.body.mime).partition(b"\r\n\r\n")
     fields = [field for field in re.split(rb"\r\n(?![ \t])", head) if not re.match(rb"(?i)(message-id|date):", field)]
-    fields += [f"Message-ID: {message_id}".encode(), f"Date: {format_datetime(site_time(now))}".encode()]
+    fields += [f"Message-ID: {message_id}".encode(), f"Date: {format_datetime(site_time(timezone.now()))}".encode()]
     return Message(
         message_id=message_id,
         sender=message.sender,

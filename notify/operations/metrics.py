@@ -22,6 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Summa
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from notify import clock
 from notify.delivery import counts
 from notify.models import Message, Outcome, Relay
 from notify.operations.status import Status

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.conf import settings
@@ -26,6 +27,7 @@ from django.utils.autoreload import autoreload_started
 from django.utils.module_loading import import_string
 
 from notify.delivery import breaker, claims
+from notify.delivery.session import CLOSE_AFTER
 from notify.delivery.worker import DATABASE_BACKOFF, LAST_WORD_SECONDS, Worker
 from notify.events.digest import notify_due
 from notify.models import Message
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 POSTGRESQL_POLL_SECONDS = 0.03  # of a worker process, which is not woken by what the site stores
 REST_SECONDS = 0.1  # after a turn: in a flood one look at the database serves many wake-ups
+BROKER_REST_SECONDS = 30  # after a wake-up that a broker did not accept, which may have cost a post a second
 NOTIFY_EVERY = 1.0  # seconds, while there is always something to send
 RESTART_SECONDS = 10.0  # at least, from one worker process that failed to the next
 
@@ -51,11 +54,12 @@ class Loop:
         wake: threading.Event,
         connections: int = 1,
         poll_seconds: float = POLL_SECONDS,
+        backlog: Callable[[], None] | None = None,
     ) -> None:
         self._notifies = notifies
         self._stop = stop
         self._wake = wake
-        self._worker = Worker(stop, connections=connections)
+        self._worker = Worker(stop, connections=connections, backlog=backlog)
         self._poll_seconds = poll_seconds
         self._looked_after_at = -math.inf
 
@@ -81,11 +85,31 @@ class Loop:
             if not busy:
                 self._stop.wait(min(REST_SECONDS, self._poll_seconds))
                 self._wake.wait(self._poll_seconds)
+        self.close()
+
+    def work(self, until: float) -> bool:
+        """Turns until there is nothing to do, `stop` is set, or that time of the monotonic clock. True for more to do.
+
+        A database that is unavailable is logged.
+        """
+        connection.close_if_unusable_or_obsolete()
+        busy = True
+        try:
+            while busy and not self._stop.is_set() and time.monotonic() < until:
+                busy = self.turn(until)
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("delivery waits for the database: %s", error)
+            connection.close()
+            return False
+        return busy
+
+    def close(self) -> None:
+        """End the connections to relay and database."""
         self._worker.close()
         connection.close()
 
-    def turn(self) -> bool:
-        """Notify of events, send what is due. True if there was something to do."""
+    def turn(self, until: float = math.inf) -> bool:
+        """Notify of events, send what is due, until a time at most. True if there was something to do."""
         busy = self._notifies and notify_due() > 0
         if time.monotonic() - self._looked_after_at >= breaker.SEEN_EVERY:
             breaker.notice_configuration(starting=math.isinf(self._looked_after_at))
@@ -93,10 +117,57 @@ class Loop:
             self._looked_after_at = time.monotonic()
         if Message.objects.due().exists():
             # Events come about while messages are sent, too: a queue that never ends must not keep them waiting.
-            busy |= self._worker.drain(NOTIFY_EVERY if self._notifies else math.inf)
+            busy |= self._worker.drain(NOTIFY_EVERY if self._notifies else math.inf, until=until)
         else:
             self._worker.rest()
         return busy
+
+
+class Crew:
+    """Loops that are kept between the tasks of Celery: a thread each, with its connections to relay and database.
+
+    Where nothing was done for a while they close the connections. Used by one thread.
+    """
+
+    def __init__(self, *, connections: int, stop: threading.Event, backlog: Callable[[], None]) -> None:
+        self._stop = stop
+        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{number}") for number in range(connections)]
+        self._loops = [
+            Loop(notifies=number == 0, stop=stop, wake=threading.Event(), connections=connections, backlog=backlog)
+            for number in range(connections)
+        ]
+        self._worked_at = time.monotonic()
+        self._rest: threading.Timer | None = None
+
+    def work(self, seconds: float) -> bool:
+        """Notify of events and deliver, for about so long at most. True if there is more to do."""
+        until = time.monotonic() + seconds
+        each = [thread.submit(loop.work, until) for thread, loop in zip(self._threads, self._loops, strict=True)]
+        more = any([done.result() for done in each])
+        self._worked_at = time.monotonic()
+        if self._rest is None or not self._rest.is_alive():
+            self._rest_later()
+        return more
+
+    def close(self) -> None:
+        """End the threads and their connections."""
+        if self._rest:
+            self._rest.cancel()
+        for thread, loop in zip(self._threads, self._loops, strict=True):
+            thread.submit(loop.close)
+            thread.shutdown()
+
+    def _rest_later(self) -> None:
+        self._rest = threading.Timer(CLOSE_AFTER - (time.monotonic() - self._worked_at), self._close_if_idle)
+        self._rest.daemon = True
+        self._rest.start()
+
+    def _close_if_idle(self) -> None:
+        if time.monotonic() - self._worked_at < CLOSE_AFTER:
+            self._rest_later()
+            return
+        for thread, loop in zip(self._threads, self._loops, strict=True):
+            thread.submit(loop.close)
 
 
 def watch(*, connections: int, stop: threading.Event, wake_ups: Iterable[bytes] | None = None) -> None:
@@ -330,6 +401,7 @@ class Dispatcher:
 
 
 _dispatcher = Dispatcher()
+_broker_failed_at: dict[str, float] = {}  # by the application's path
 os.register_at_fork(after_in_child=_dispatcher.restart_in_child)
 atexit.register(_dispatcher.finish)
 
@@ -377,9 +449,14 @@ def wake() -> None:
 
 
 def _send_task() -> None:
-    """Wake a Celery worker. A broker that is unavailable is logged: beat finds the row later."""
-    app = import_string(settings.NOTIFY_CELERY_APP)
+    """Wake a Celery worker. A broker that is unavailable is logged, and left alone for a while: beat finds the row."""
+    path = settings.NOTIFY_CELERY_APP
+    if time.monotonic() - _broker_failed_at.get(path, -math.inf) < BROKER_REST_SECONDS:
+        return
+    app = import_string(path)
     try:
         app.send_task("notify.tasks.deliver", ignore_result=True, retry=False)
     except Exception as error:  # noqa: BLE001  (kombu's brokers each raise their own)
+        _broker_failed_at[path] = time.monotonic()
         logger.warning("the broker did not accept the wake-up (%s); the message stays in the outbox", error)
+        logger.warning("no wake-up is tried for %d s", BROKER_REST_SECONDS)

@@ -384,8 +384,11 @@ class Broker:
 
 
 class NoBroker:
-    @staticmethod
-    def send_task(name: str, **options: Any) -> None:
+    tries = 0
+
+    @classmethod
+    def send_task(cls, name: str, **options: Any) -> None:
+        cls.tries += 1
         raise ConnectionError("refused")
 
 
@@ -397,12 +400,22 @@ def test_celery_is_sent_a_task(settings: Any, outside_tests: None) -> None:
     assert (name, options["retry"]) == ("notify.tasks.deliver", False)
 
 
-def test_a_broker_that_is_away_is_no_error(
-    settings: Any, caplog: pytest.LogCaptureFixture, outside_tests: None
+def test_a_broker_that_is_away_is_no_error_and_is_left_alone_for_half_a_minute(
+    settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, outside_tests: None
 ) -> None:
     settings.NOTIFY_DISPATCH, settings.NOTIFY_CELERY_APP = "celery", "tests.test_dispatch.NoBroker"
+    monkeypatch.setattr(dispatch, "_broker_failed_at", {})
+    monkeypatch.setattr(NoBroker, "tries", 0)
+    for _ in range(3):
+        dispatch.wake()
+    assert caplog.messages == [
+        "the broker did not accept the wake-up (refused); the message stays in the outbox",
+        "no wake-up is tried for 30 s",
+    ]
+    assert NoBroker.tries == 1
+    dispatch._broker_failed_at[settings.NOTIFY_CELERY_APP] -= dispatch.BROKER_REST_SECONDS
     dispatch.wake()
-    assert "the broker did not accept the wake-up (refused); the message stays in the outbox" in caplog.text
+    assert NoBroker.tries == 2
 
 
 def test_a_command_gives_the_mail_it_stored_one_chance_before_it_ends(

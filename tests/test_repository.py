@@ -15,7 +15,7 @@ ARROWS = {
     "mail": {"dispatch", "events", "rendering"},
     "outbox": {"clock", "delivery", "dispatch", "models", "rendering", "smtp", "storing"},
     "storing": {"dispatch"},
-    "tasks": {"delivery", "events"},
+    "tasks": {"dispatch"},
     "dispatch": {"delivery", "events", "models"},
     "events": {"clock", "models", "rendering"},
     "rendering": set(),

@@ -26,6 +26,7 @@ BATCH = 100  # messages claimed in one statement, of all connections together
 SMALLEST_BATCH = 20
 BATCH_BYTES = 8 * 1024 * 1024  # of all connections together: a batch's bodies are what a worker's memory holds
 NOTE_SUCCESS_EVERY = 1.0  # seconds
+BACKLOG_EVERY = 1.0  # seconds
 DATABASE_BACKOFF = (0.1, 0.5, 1, 2, 5, 10)  # seconds between attempts to reach a database that does not answer
 LAST_WORD_SECONDS = 30  # how long a stopping worker keeps trying to record an outcome
 
@@ -49,7 +50,15 @@ class Tally:
 class Worker:
     """One connection to the relay and one to the database. Used by one thread."""
 
-    def __init__(self, stop: threading.Event, progress: Progress | None = None, *, connections: int = 1) -> None:
+    def __init__(
+        self,
+        stop: threading.Event,
+        progress: Progress | None = None,
+        *,
+        connections: int = 1,
+        backlog: Callable[[], None] | None = None,
+    ) -> None:
+        """`backlog` is called when more is due than this worker claims at once, every second at most."""
         self.tally = Tally()
         self._batch = max(BATCH // connections, SMALLEST_BATCH)
         self._batch_bytes = BATCH_BYTES // connections
@@ -59,13 +68,18 @@ class Worker:
         self._session = Session()
         self._attempt_seconds = claims.attempt_seconds()
         self._successes = counts.Successes()
+        self._backlog = backlog
+        self._backlog_at = -math.inf
+        self._until = math.inf
 
-    def drain(self, seconds: float = math.inf) -> bool:
+    def drain(self, seconds: float = math.inf, *, until: float = math.inf) -> bool:
         """Send until nothing is due, the relay is unusable, `stop` is set, or so much time has passed.
 
-        True if time ended it: more may be due. Raises DatabaseError.
+        The batch in hand is sent after so many seconds, and given back at `until` (of the monotonic clock). True if
+        time ended it: more may be due. Raises DatabaseError.
         """
-        until, goes_on = time.monotonic() + seconds, True
+        self._until, goes_on = until, True
+        until = min(time.monotonic() + seconds, until)
         with _relaxed_durability():
             while goes_on and not self._stop.is_set():
                 goes_on = self._send_batch()
@@ -88,9 +102,12 @@ class Worker:
         batch = deque(self._apart(claims.claim(1 if permit.probe else self._batch, size=self._batch_bytes)))
         if not batch:
             return False
+        if self._backlog and len(batch) == self._batch and time.monotonic() - self._backlog_at >= BACKLOG_EVERY:
+            self._backlog_at = time.monotonic()
+            self._backlog()
         usable = True
         try:
-            while batch and usable and not self._stop.is_set():
+            while batch and usable and not self._stop.is_set() and time.monotonic() < self._until:
                 if time.monotonic() + self._attempt_seconds > batch[0].held_until:
                     break  # the next attempt might outlive the lease: release, and claim again
                 message = batch.popleft()

@@ -19,6 +19,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
+from notify import clock
 from notify.events import policy
 from notify.events.policy import Interval, Plan
 from notify.events.record import ObjectGone, load_context, storable

@@ -17,12 +17,12 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import DEFAULT_DB_ALIAS, connection, models
-from django.utils import timezone
 from django.utils.dateparse import parse_duration
 from django.utils.duration import duration_iso_string
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 
+from notify import clock
 from notify.models import Event
 from notify.rendering.message import Text, in_site_language, one_line
 
@@ -75,15 +75,12 @@ def record(
         "url": str(url),
         "template": str(template),
         "context": dump_context(context),
-        "created_at": now,
-        # Without administrators there is no one to notify, now or later.
-        "notified_at": None if settings.FLASKY_ADMIN else now,
         "message_id": "",
     }
     # By the database's clock: an interval must not depend on which machine an event happened on.
     now, moment = "statement_timestamp()", []
-    if connection.vendor == "sqlite":  # whose clock is ours, and has only milliseconds
-        now, moment = "%s", [connection.ops.adapt_datetimefield_value(timezone.now())]
+    if isinstance(stamp := clock.stamp(), datetime):
+        now, moment = "%s", [Event._meta.get_field("created_at").get_db_prep_value(stamp, connection)]
     # Without administrators there is no one to notify, now or later.
     times = {"created_at": now, "notified_at": "NULL" if settings.FLASKY_ADMIN else now}
     values = [row[column] for column in _COLUMNS] + moment * (1 if settings.FLASKY_ADMIN else 2)

@@ -5,17 +5,23 @@ from datetime import datetime, timedelta
 import pytest
 from django.utils import timezone
 
+import notify.clock
 from notify.models import Event
 
 START = timezone.now().replace(microsecond=0)
 
 
 class Clock:
-    """Stands in for `timezone.now`, also as the default of Event.created_at. It stands still until it is set."""
+    """Stands in for this machine's clock and the database's, and for the default of Event.created_at.
+
+    It stands still until it is set.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
         monkeypatch.setattr(timezone, "now", lambda: self.now)
+        monkeypatch.setattr(notify.clock, "now", lambda: self.now)
+        monkeypatch.setattr(notify.clock, "stamp", lambda: self.now)
         monkeypatch.setattr(Event._meta.get_field("created_at"), "_get_default", lambda: self.now)
 
     @property

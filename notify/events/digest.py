@@ -52,10 +52,21 @@ def next_digests() -> dict[str, datetime]:
 
 def oldest_due() -> datetime | None:
     """Since when the event that is due longest has been due: in the future if all must wait, None if none waits."""
+    return min(_dues().values(), default=None)
+
+
+def overdue(now: datetime) -> int:
+    """How many events should be in a mail by now: where it stays above 0, nothing looks for them."""
+    topics = [topic for topic, due in _dues().items() if due <= now]
+    return Event.objects.waiting().filter(topic__in=topics).count() if topics else 0
+
+
+def _dues() -> dict[str, datetime]:
+    """By topic, since when its oldest waiting event is due."""
     keys = Event.objects.waiting().order_by().values("topic").annotate(oldest=Min("pk")).values("oldest")
     events = list(Event.objects.filter(pk__in=list(keys.values_list("oldest", flat=True))))
     windows = Window.objects.in_bulk([event.topic for event in events])
-    return min((_due_at(event, windows.get(event.topic)) for event in events), default=None)
+    return {event.topic: _due_at(event, windows.get(event.topic)) for event in events}
 
 
 def _due_at(event: Event, window: Window | None) -> datetime:

@@ -586,3 +586,16 @@ def test_every_event_is_in_exactly_one_mail_and_no_interval_has_more_than_its_di
     )
     assert all(count <= burst + 1 for count in mails_of.values())
     assert Event.objects.filter(topic=signals.TOPIC).count() == Visitor.objects.count()
+
+
+def test_events_are_overdue_from_the_end_of_their_interval_on(clock: Clock) -> None:
+    tell(1)
+    assert digest.overdue(clock.now) == 1
+    notify_due(clock.now)
+    tell(2, 3, 4)
+    notify_due(clock.now)
+    assert Event.objects.waiting().count() == 2
+    assert digest.overdue(clock.at(59.9)) == 0
+    assert digest.overdue(clock.at(60)) == 2
+    assert notify_due(clock.now) == 1
+    assert digest.overdue(clock.now) == 0

@@ -58,6 +58,7 @@ def test_what_waits_and_what_failed_is_counted_by_state(scrape: Any) -> None:
         queue(count, state=state)
     Event.objects.create(topic="order", key="1", subject="New", summary="Order 1")
     found = scrape()
+    assert found["notify_events_overdue",] == 1
     assert {key[1]: value for key, value in found.items() if key[0] == "notify_messages"} == {
         "queued": 3,
         "sending": 2,

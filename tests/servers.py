@@ -40,6 +40,8 @@ def is_here(name: str) -> bool:
         return program("node") != "" and (NODE_MODULES / name).is_dir()
     if name == "exim":
         return _runs(exim(), "-C", "/dev/null", "-bV")
+    if name == "faketime":
+        return faketime() != ""
     if name not in PROGRAMS:
         raise LookupError(f"{name!r} is none of the servers and programs that tests may ask for")
     return program(name) != ""
@@ -48,6 +50,11 @@ def is_here(name: str) -> bool:
 def program(name: str) -> str:
     """The path of a program, also one that lives where only root looks; "" for none."""
     return shutil.which(name, path=_WHERE) or ""
+
+
+def faketime() -> str:
+    """The library that gives a process another clock, for LD_PRELOAD; "" for none."""
+    return next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "")
 
 
 def exim() -> str:

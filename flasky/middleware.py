@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
+from django.db import InternalError, connection
 from django.http import Http404, HttpRequest, HttpResponse
 
 from flasky.views import bad_request, not_found, too_large
 
 Handler = Callable[[HttpRequest], HttpResponse]
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
+READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 
 
 def read_forms_as_utf8(get_response: Handler) -> Handler:
@@ -66,5 +69,26 @@ def say_what_pages_may_load(get_response: Handler) -> Handler:
             response.headers.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)
         response.headers.setdefault("Permissions-Policy", settings.PERMISSIONS_POLICY)
         return response
+
+    return middleware
+
+
+def leave_read_only_databases(get_response: Handler) -> Handler:
+    """Close a connection whose PostgreSQL takes no writes any more: after a fail-over it leads to the old primary.
+
+    With several hosts in DATABASE_URL and `target_session_attrs=read-write` the next request finds the new one.
+    """
+
+    def notice(execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        try:
+            return execute(sql, params, many, context)
+        except InternalError as error:
+            if getattr(error.__cause__, "sqlstate", "") == READ_ONLY:
+                context["connection"].close_at = 0  # obsolete: Django closes it as the request ends
+            raise
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        with connection.execute_wrapper(notice):
+            return get_response(request)
 
     return middleware

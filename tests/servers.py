@@ -40,6 +40,10 @@ def is_here(name: str) -> bool:
         return program("node") != "" and (NODE_MODULES / name).is_dir()
     if name == "exim":
         return _runs(exim(), "-C", "/dev/null", "-bV")
+    if name == "netns":
+        from tests.services import namespace
+
+        return namespace.can_be_made()
     if name == "faketime":
         return faketime() != ""
     if name not in PROGRAMS:

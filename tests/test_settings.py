@@ -66,3 +66,14 @@ def test_a_database_urls_own_options_win(tmp_path: Any) -> None:
     options = settings_of("DATABASES", DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
     assert (int(options["timeout"]), options["transaction_mode"]) == (3, "IMMEDIATE")
     assert "journal_mode=WAL" in options["init_command"]
+
+
+def test_a_path_to_postgresql_that_dies_silently_is_noticed_within_ten_seconds_unless_the_url_says_otherwise() -> None:
+    url = "postgres://flasky@db1:5432,db2:5432/flasky?target_session_attrs=read-write&connect_timeout=9"
+    database = settings_of("DATABASES", DATABASE_URL=url)["DATABASES"]["default"]
+    options = database["OPTIONS"]
+    assert options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"] <= 11
+    assert options["tcp_user_timeout"] == 10_000
+    assert int(options["connect_timeout"]) == 9
+    assert options["target_session_attrs"] == "read-write"
+    assert (database["HOST"], database["PORT"]) == ("db1,db2", "5432,5432")

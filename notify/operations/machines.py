@@ -1,7 +1,10 @@
-"""What differs between the machines that deliver, though it should not: configuration, SECRET_KEY, clock."""
+"""What differs between machines, though it should not: mail settings, SECRET_KEY, clock; code and the schema."""
 
 from collections import defaultdict
+from functools import lru_cache
 
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 
 from notify import clock
@@ -31,6 +34,26 @@ def disagreements() -> list[str]:
             )
             found.append(words % {"host": host, "seconds": abs(ahead)})
     return found
+
+
+def unapplied_migrations() -> list[str]:
+    """Those that this process's code has and the database has not, as `app.name`. Raises DatabaseError.
+
+    Older code on a newer schema finds none. Once there are none, it asks no more.
+    """
+    try:
+        _no_migration_is_unapplied()
+    except LookupError as error:
+        return list(error.args)
+    return []
+
+
+@lru_cache(maxsize=1)  # which keeps no exception
+def _no_migration_is_unapplied() -> None:
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        raise LookupError(*(f"{migration.app_label}.{migration.name}" for migration, _ in plan))
 
 
 def _hosts_by(seen: list[breaker.Workers], what: str) -> dict[str, list[str]]:

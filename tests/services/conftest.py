@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.conftest import Sink
 from tests.services.exim import Exim
 from tests.services.nodemailer import Nodemailer
 from tests.services.postfix import Postfix
@@ -47,3 +48,10 @@ def make_nodemailer(tmp_path: Path) -> Iterator[Callable[..., Nodemailer]]:
     """`make_nodemailer(size=1000)` runs one until the test ends."""
     with ExitStack() as running:
         yield lambda **options: running.enter_context(Nodemailer(tmp_path / "nodemailer", **options))
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Sink]:
+    """A fast SMTP server in its own process."""
+    with Sink(tmp_path / "taken.tsv") as server:
+        yield server

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from notify.operations import metrics
+from notify.operations import machines, metrics
 from notify.operations.status import Status
 
 
@@ -23,12 +23,15 @@ def livez(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200, or 503: no database, an overdue message, or delivery interrupted or on hold.
+    """200, or 503: no database, migrations to be applied, an overdue message, or delivery interrupted or on hold.
 
     Everyone may see the relay's state and the id of its diagnosis; its replies, what an operator typed, and since when
     are for those who may read /metrics.
     """
     try:
+        if missing := machines.unapplied_migrations():
+            reason = _("Migrations are not applied: %s. Run manage.py migrate.") % ", ".join(missing)
+            return _answer(503, [reason] if metrics.has_token(request) else None, database="behind")
         status = Status()
         facts, trusted = status.health(), metrics.may_see_relay(request)
     except DatabaseError as error:
@@ -38,7 +41,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
     reasons = _shortcomings(status, facts)
     code = 503 if reasons else 200
     if trusted:
-        return _answer(code, reasons, database="ok", **facts)
+        return _answer(code, reasons, database="ok", warnings=status.disagreements, **facts)
     return _answer(code, None, database="ok", relay={name: facts["relay"][name] for name in ("state", "diagnosis")})
 
 

@@ -22,7 +22,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Summa
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from notify import clock
 from notify.delivery import counts
 from notify.models import Message, Outcome, Relay
 from notify.operations.status import Status
@@ -98,6 +97,11 @@ def _queue(status: Status) -> Iterator[Metric]:
         "notify_oldest_due_seconds",
         "How long the message or event that is due longest has been due; 0 when none is.",
         value=status.age(status.oldest_due) or 0,
+    )
+    yield GaugeMetricFamily(
+        "notify_events_overdue",
+        "Events that should be in a mail by now: no worker or no beat is running.",
+        value=status.events_overdue,
     )
     yield GaugeMetricFamily("notify_events_waiting", "Events that wait for a digest.", value=status.events)
 

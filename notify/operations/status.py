@@ -7,15 +7,16 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Min
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from notify import clock
 from notify.delivery import breaker, counts, transport
 from notify.delivery.counts import Hour
 from notify.events import digest
 from notify.models import Event, Message, Relay
+from notify.operations import machines
 from notify.rendering.message import Text, site_time
 from notify.smtp.diagnosis import rules
 from notify.smtp.failure import printable
@@ -50,7 +51,7 @@ class Status:
     """
 
     def __init__(self, now: datetime | None = None) -> None:
-        self.now = now or timezone.now()
+        self.now = now or clock.now()
 
     @cached_property
     def relay(self) -> Relay:
@@ -112,6 +113,16 @@ class Status:
         return Event.objects.waiting().count()
 
     @cached_property
+    def events_overdue(self) -> int:
+        """Events that should be in a mail by now."""
+        return digest.overdue(self.now)
+
+    @cached_property
+    def disagreements(self) -> Sequence[str]:
+        """What differs between machines, a sentence each."""
+        return machines.disagreements()
+
+    @cached_property
     def digests(self) -> dict[str, datetime]:
         """When the next digest is due, by topic."""
         return digest.next_digests()
@@ -149,6 +160,7 @@ class Status:
         relay = self.relay
         return {
             "oldest_due_seconds": self.age(self.oldest_due),
+            "events_overdue": self.events_overdue,
             "relay": {
                 "state": relay.state,
                 "reason": relay.reason,
@@ -170,6 +182,7 @@ class Status:
                 "oldest_seconds": self.age(oldest),
                 "next_digests": {topic: _iso(due) for topic, due in self.digests.items()},
             },
+            "disagreements": self.disagreements,
             **self.health(),
         }
 
@@ -196,7 +209,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
         found.append(gettext("events waiting for a digest  %d") % events["waiting"])
         for topic, due in events["next_digests"].items():
             found.append(gettext("next digest  %(due)s (%(topic)s)") % {"due": due, "topic": topic})
-    return [printable(line) for line in found]
+    return [printable(line) for line in [*found, *facts["disagreements"]]]
 
 
 def _trouble(relay: Relay, headline: Text) -> Verdict:

@@ -26,17 +26,19 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.utils.autoreload import autoreload_started
 from django.utils.module_loading import import_string
 
+from notify import listener
 from notify.delivery import breaker, claims
 from notify.delivery.session import CLOSE_AFTER
 from notify.delivery.worker import DATABASE_BACKOFF, LAST_WORD_SECONDS, Worker
 from notify.events.digest import notify_due
+from notify.listener import Listener
 from notify.models import Message
 
 logger = logging.getLogger(__name__)
 
 # Between looks at the database: other processes store messages too, and leases and intervals end.
 POLL_SECONDS = 1.0
-POSTGRESQL_POLL_SECONDS = 0.03  # of a worker process, which is not woken by what the site stores
+POSTGRESQL_POLL_SECONDS = 0.03  # of a worker process whose session hears no wake-ups
 REST_SECONDS = 0.1  # after a turn: in a flood one look at the database serves many wake-ups
 BROKER_REST_SECONDS = 30  # after a wake-up that a broker did not accept, which may have cost a post a second
 NOTIFY_EVERY = 1.0  # seconds, while there is always something to send
@@ -54,6 +56,7 @@ class Loop:
         wake: threading.Event,
         connections: int = 1,
         poll_seconds: float = POLL_SECONDS,
+        listener: Listener | None = None,
         backlog: Callable[[], None] | None = None,
     ) -> None:
         self._notifies = notifies
@@ -61,6 +64,7 @@ class Loop:
         self._wake = wake
         self._worker = Worker(stop, connections=connections, backlog=backlog)
         self._poll_seconds = poll_seconds
+        self._listener = listener
         self._looked_after_at = -math.inf
 
     def run(self) -> None:
@@ -84,7 +88,8 @@ class Loop:
                 break  # a command that is over, and all it stored had its chance
             if not busy:
                 self._stop.wait(min(REST_SECONDS, self._poll_seconds))
-                self._wake.wait(self._poll_seconds)
+                is_woken = self._listener is not None and self._listener.hears
+                self._wake.wait(POLL_SECONDS if is_woken else self._poll_seconds)
         self.close()
 
     def work(self, until: float) -> bool:
@@ -174,7 +179,8 @@ def watch(*, connections: int, stop: threading.Event, wake_ups: Iterable[bytes] 
     """Deliver over so many connections until `stop` is set, or `wake_ups`, if given, ends; each item wakes it."""
     poll_seconds = POSTGRESQL_POLL_SECONDS if connection.vendor == "postgresql" else POLL_SECONDS
     wakes = [threading.Event() for _ in range(connections)]
-    threads = start_threads(stop, wakes, poll_seconds)
+    hearing = Listener(stop=stop, wakes=wakes) if connection.vendor == "postgresql" else None
+    threads = start_threads(stop, wakes, poll_seconds, hearing)
 
     def listen(wake_ups: Iterable[bytes]) -> None:
         for _ in wake_ups:
@@ -189,7 +195,10 @@ def watch(*, connections: int, stop: threading.Event, wake_ups: Iterable[bytes] 
 
 
 def start_threads(
-    stop: threading.Event, wakes: Sequence[threading.Event], poll_seconds: float = POLL_SECONDS
+    stop: threading.Event,
+    wakes: Sequence[threading.Event],
+    poll_seconds: float = POLL_SECONDS,
+    listener: Listener | None = None,
 ) -> list[threading.Thread]:
     """A thread per connection to the relay, each with its own wake-up; the first one also notifies of events.
 
@@ -199,7 +208,12 @@ def start_threads(
     def deliver(number: int) -> None:
         # Made in the thread: it looks up this machine's name, and whoever starts the threads may be serving a visitor.
         Loop(
-            notifies=number == 0, stop=stop, wake=wakes[number], connections=len(wakes), poll_seconds=poll_seconds
+            notifies=number == 0,
+            stop=stop,
+            wake=wakes[number],
+            connections=len(wakes),
+            poll_seconds=poll_seconds,
+            listener=listener,
         ).run()
 
     threads: list[threading.Thread] = []
@@ -443,6 +457,8 @@ def wake() -> None:
             _dispatcher.wake()
         elif settings.NOTIFY_DISPATCH == "celery":
             _send_task()
+        elif connection.vendor == "postgresql":
+            listener.send()
     except Exception as error:  # noqa: BLE001
         # No more threads, a wrong setting: if raised, it would become an error report, which wakes again.
         logger.warning("the worker could not be woken (%s); the message stays in the outbox", error)

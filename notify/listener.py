@@ -1,0 +1,80 @@
+"""Wake-ups between processes on PostgreSQL, by LISTEN and NOTIFY. A lost one costs latency only: workers also poll."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connection, connections
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "notify_due"
+LOOK_SECONDS = 1.0  # how long it may take to notice that the worker is to end
+RETRY_SECONDS = 5.0  # from a lost connection to the next
+PROOF_SECONDS = 2.0  # a notification through a pool arrives within it, or never
+
+
+def send() -> None:
+    """Wake the workers that listen, on all machines. Raises DatabaseError."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {CHANNEL}")
+
+
+class Listener:
+    """Sets `wakes` at each wake-up, in a thread with a session of its own. `hears`: whether wake-ups arrive now.
+
+    Behind a pool in transaction mode they do not arrive; that is logged once, and the thread ends.
+    """
+
+    def __init__(self, *, stop: threading.Event, wakes: Sequence[threading.Event]) -> None:
+        self.hears = False
+        self._stop = stop
+        self._wakes = wakes
+        threading.Thread(target=self._run, name="listen", daemon=True).start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            session: Any = connections.create_connection(DEFAULT_DB_ALIAS)
+            try:
+                session.ensure_connection()
+                if not self._listen(session.connection):
+                    logger.warning(
+                        "wake-ups do not arrive through this pool of PostgreSQL sessions: "
+                        "looking for work several times a second instead"
+                    )
+                    return
+            except (DatabaseError, InterfaceError, session.Database.Error) as error:
+                logger.info("no wake-ups for now: %s", str(error).strip())
+            finally:
+                self.hears = False
+                session.close()
+            self._stop.wait(RETRY_SECONDS)
+
+    def _listen(self, session: Any) -> bool:
+        """Until the worker is to end; False at once where nothing would arrive. Raises psycopg.Error."""
+        session.execute(f"LISTEN {CHANNEL}")
+        [pid] = session.execute("SELECT pg_backend_pid()").fetchone()
+        if pid != session.info.backend_pid and not self._is_proven(session):
+            session.execute("UNLISTEN *")
+            return False
+        self.hears = True
+        self._wake()  # for what was committed before
+        while not self._stop.is_set():
+            for _ in session.notifies(timeout=LOOK_SECONDS, stop_after=1):
+                self._wake()
+        return True
+
+    def _is_proven(self, session: Any) -> bool:
+        """Whether a notification of another session arrives here: a pool is in between."""
+        other: Any = connections.create_connection(DEFAULT_DB_ALIAS)
+        try:
+            other.ensure_connection()
+            other.connection.execute(f"NOTIFY {CHANNEL}")
+        finally:
+            other.close()
+        return any(True for _ in session.notifies(timeout=PROOF_SECONDS, stop_after=1))
+
+    def _wake(self) -> None:
+        for wake in self._wakes:
+            wake.set()

@@ -28,6 +28,7 @@ from django.utils.module_loading import import_string
 
 from notify import listener
 from notify.delivery import breaker, claims
+from notify.delivery.counts import Successes
 from notify.delivery.session import CLOSE_AFTER
 from notify.delivery.worker import DATABASE_BACKOFF, LAST_WORD_SECONDS, Worker
 from notify.events.digest import notify_due
@@ -57,12 +58,13 @@ class Loop:
         connections: int = 1,
         poll_seconds: float = POLL_SECONDS,
         listener: Listener | None = None,
+        successes: Successes | None = None,
         backlog: Callable[[], None] | None = None,
     ) -> None:
         self._notifies = notifies
         self._stop = stop
         self._wake = wake
-        self._worker = Worker(stop, connections=connections, backlog=backlog)
+        self._worker = Worker(stop, connections=connections, successes=successes, backlog=backlog)
         self._poll_seconds = poll_seconds
         self._listener = listener
         self._looked_after_at = -math.inf
@@ -106,6 +108,8 @@ class Loop:
             logger.error("delivery waits for the database: %s", error)
             connection.close()
             return False
+        if self._stop.is_set():
+            self.close()
         return busy
 
     def close(self) -> None:
@@ -137,9 +141,9 @@ class Crew:
     def __init__(self, *, connections: int, stop: threading.Event, backlog: Callable[[], None]) -> None:
         self._stop = stop
         self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{number}") for number in range(connections)]
+        shared: dict[str, Any] = {"connections": connections, "successes": Successes(), "backlog": backlog}
         self._loops = [
-            Loop(notifies=number == 0, stop=stop, wake=threading.Event(), connections=connections, backlog=backlog)
-            for number in range(connections)
+            Loop(notifies=number == 0, stop=stop, wake=threading.Event(), **shared) for number in range(connections)
         ]
         self._worked_at = time.monotonic()
         self._rest: threading.Timer | None = None
@@ -214,8 +218,10 @@ def start_threads(
             connections=len(wakes),
             poll_seconds=poll_seconds,
             listener=listener,
+            successes=successes,
         ).run()
 
+    successes = Successes()
     threads: list[threading.Thread] = []
     for number in range(len(wakes)):
         thread = threading.Thread(target=deliver, args=[number], name=f"deliver-{number}", daemon=False)

@@ -1,11 +1,13 @@
 """How many attempts ended how, per hour: written by delivery, read by the desk's chart and by metrics.
 
 A few rows per hour stand for a million messages. They outlive the messages: purging rows takes nothing off a count.
-What failed is counted in the transaction that notes it. What was sent is counted once a second, so a worker that is
-killed takes up to a second's count of sent messages with it; the messages themselves tell the exact number.
+What failed is counted in the transaction that notes it. What was sent is counted every ten seconds, so a worker that
+is killed takes up to ten seconds' count of sent messages with it; the messages themselves tell the exact number.
 """
 
 import contextlib
+import math
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from django.utils import timezone
 from notify import clock
 from notify.models import HourlyCount, Outcome
 
-WRITE_EVERY = 1.0  # seconds
+WRITE_EVERY = 10.0  # seconds
 # Where the hours go that are folded together: long before the first real one.
 FOLDED = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -37,17 +39,34 @@ class Hour:
 
 
 class Successes:
-    """Messages sent and not yet counted: one worker's."""
+    """Messages sent and not yet counted: those of one process, whose threads share it.
+
+    The row of the hour is everyone's, so each process writes it at most once in WRITE_EVERY seconds.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._count = 0
         self._seconds = 0.0
         self._written_at = time.monotonic()
+        self._noted_at = -math.inf
 
     def note(self, seconds: float) -> None:
         """Count one more. A database that takes no count just now is no reason to stop sending: the next try tells."""
-        self._count += 1
-        self._seconds += seconds
+        with self._lock:
+            self._count += 1
+            self._seconds += seconds
+        self.write_if_due()
+
+    def is_to_be_noted(self) -> bool:
+        """Whether the time of the last success is to be written now: at the first, and then as rarely as counts."""
+        with self._lock:
+            is_due = time.monotonic() - self._noted_at >= WRITE_EVERY
+            if is_due:
+                self._noted_at = time.monotonic()
+        return is_due
+
+    def write_if_due(self) -> None:
         if time.monotonic() - self._written_at >= WRITE_EVERY:
             with contextlib.suppress(DatabaseError, InterfaceError):
                 self.write()
@@ -55,9 +74,17 @@ class Successes:
     def write(self) -> None:
         """Raises DatabaseError, and then still knows them."""
         self._written_at = time.monotonic()
-        if self._count:
-            add(Outcome.SENT, count=self._count, seconds=self._seconds)
+        with self._lock:
+            count, seconds = self._count, self._seconds
             self._count, self._seconds = 0, 0.0
+        if count:
+            try:
+                add(Outcome.SENT, count=count, seconds=seconds)
+            except (DatabaseError, InterfaceError):
+                with self._lock:
+                    self._count += count
+                    self._seconds += seconds
+                raise
 
 
 def add(outcome: str, *, count: int = 1, seconds: float, diagnosis: str = "", now: datetime | None = None) -> None:

@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 BATCH = 100  # messages claimed in one statement, of all connections together
 SMALLEST_BATCH = 20
 BATCH_BYTES = 8 * 1024 * 1024  # of all connections together: a batch's bodies are what a worker's memory holds
-NOTE_SUCCESS_EVERY = 1.0  # seconds
 BACKLOG_EVERY = 1.0  # seconds
 DATABASE_BACKOFF = (0.1, 0.5, 1, 2, 5, 10)  # seconds between attempts to reach a database that does not answer
 LAST_WORD_SECONDS = 30  # how long a stopping worker keeps trying to record an outcome
@@ -56,18 +55,21 @@ class Worker:
         progress: Progress | None = None,
         *,
         connections: int = 1,
+        successes: counts.Successes | None = None,
         backlog: Callable[[], None] | None = None,
     ) -> None:
-        """`backlog` is called when more is due than this worker claims at once, every second at most."""
+        """`successes`: shared by the threads of a process.
+
+        `backlog`: called when more is due than this worker claims at once, every second at most.
+        """
         self.tally = Tally()
         self._batch = max(BATCH // connections, SMALLEST_BATCH)
         self._batch_bytes = BATCH_BYTES // connections
-        self._noted_at = -NOTE_SUCCESS_EVERY
         self._stop = stop
         self._progress = progress
         self._session = Session()
         self._attempt_seconds = claims.attempt_seconds()
-        self._successes = counts.Successes()
+        self._successes = successes or counts.Successes()
         self._backlog = backlog
         self._backlog_at = -math.inf
         self._until = math.inf
@@ -85,14 +87,18 @@ class Worker:
                 goes_on = self._send_batch()
                 if time.monotonic() >= until:
                     break
-            self._successes.write()
+            self._successes.write_if_due()
         return goes_on and not self._stop.is_set()
 
     def rest(self) -> None:
+        """Called while there is nothing to send."""
         self._session.rest()
+        self._successes.write_if_due()
 
     def close(self) -> None:
         self._session.close()
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            self._successes.write()
 
     def _send_batch(self) -> bool:
         """Claim a batch and send it; False if nothing is due or the relay is unusable. What is not sent is released."""
@@ -154,11 +160,10 @@ class Worker:
         return not result.blames_relay
 
     def _report_answer(self, result: Result, permit: breaker.Permit) -> None:
-        """A probe that was answered reopens the relay; any other success is noted once a second."""
+        """A probe that was answered reopens the relay; any other success is noted now and then."""
         if result.failure is not None:
             breaker.report_answer(permit)
-        elif permit.probe or time.monotonic() - self._noted_at >= NOTE_SUCCESS_EVERY:
-            self._noted_at = time.monotonic()
+        elif self._successes.is_to_be_noted() or permit.probe:
             try:
                 breaker.report_success(permit)
             except (DatabaseError, InterfaceError):
@@ -215,7 +220,8 @@ def deliver_due(
     stop = stop or threading.Event()
     breaker.notice_configuration()
     claims.unstrand()
-    workers = [Worker(stop, progress, connections=connections) for _ in range(connections)]
+    successes = counts.Successes()
+    workers = [Worker(stop, progress, connections=connections, successes=successes) for _ in range(connections)]
     errors: list[DatabaseError] = []
 
     def run(worker: Worker) -> None:

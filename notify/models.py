@@ -102,6 +102,9 @@ class Window(models.Model):
     opened_at = DateTimeField(_("opened"), null=True)  # null: no interval yet
     singles = models.PositiveIntegerField(_("mailed one by one"), default=0)
     retry_at = DateTimeField(_("next attempt"), null=True, blank=True)  # after a digest that failed
+    # While the events of a large digest are marked: its Message-ID, and the last event that it covers.
+    digest = models.CharField(_("digest being recorded"), max_length=255, blank=True, default="", db_default="")
+    digest_to = models.BigIntegerField(_("its last event"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("interval")

@@ -33,6 +33,7 @@ TEMPLATE = "notify/mail/digest"
 SUBJECT_LENGTH = 76  # characters, with the prefix
 TRIES = 3  # of an event's own template; then it is mailed by its summary and link
 UNFOLDED_AT_ONCE = 100  # events mailed in one turn if NOTIFY_INTERVAL is 0
+MARKED_AT_ONCE = 10_000  # events in one transaction
 _UNAVAILABLE = (OperationalError, InterfaceError)  # the database does not answer
 
 
@@ -84,10 +85,15 @@ def _notify_topic(topic: str, now: datetime) -> int:
     window = Window.objects.get_or_create(topic=topic)[0]
     if window.retry_at and now < window.retry_at <= now + RETRY_AFTER:
         return 0
+    if window.digest and not _mark_all(topic, now):
+        return 0
     plan, events = _plan(window, now)
     try:
         if plan.digest:
-            return _store_digest(topic, now)
+            stored = _store_digest(topic, now)
+            if stored and Window.objects.filter(topic=topic).exclude(digest="").exists():
+                _mark_all(topic, now)
+            return stored
         return sum(_mail_singly(event, now) for event in events[: plan.singles])
     except _UNAVAILABLE:
         raise
@@ -101,6 +107,8 @@ def _plan(window: Window, now: datetime) -> tuple[Plan, list[Event]]:
     """What is due of a topic, and its oldest events."""
     burst, length = policy.burst_of(window.topic, settings.NOTIFY_BURST), _length()
     ready = Event.objects.ready(now).filter(topic=window.topic).order_by("id")
+    if window.digest:
+        ready = ready.filter(pk__gt=window.digest_to)
     events = list(ready[: burst + 1 if length else UNFOLDED_AT_ONCE])
     happened = [event.created_at for event in events]
     return policy.decide(_interval(window), happened, now, burst=burst, length=length), events
@@ -159,17 +167,54 @@ def _store_single(event: Event, message: EmailMultiAlternatives, now: datetime) 
 
 @transaction.atomic
 def _store_digest(topic: str, now: datetime) -> int:
-    """Mark all waiting events and store one mail for them. Returns the mails stored: 1 or 0."""
+    """Store one mail for all waiting events and mark them. Returns the mails stored: 1 or 0.
+
+    Of very many a first part is marked here; the window keeps what the digest covers, for `_mark_all`.
+    """
     window = _lock(topic)
     if window is None or not _plan(window, now)[0].digest:
         return 0  # mailed by another worker
     message_id = rendering.new_message_id()
-    # Marked first, in one statement: an event that comes later is not in this digest.
-    count = Event.objects.waiting().filter(topic=topic).update(notified_at=now, message_id=message_id)
-    newest = list(Event.objects.filter(message_id=message_id).order_by("-id")[:SHOWN])
+    waiting = Event.objects.waiting().filter(topic=topic)
+    if not (rest := waiting.order_by("id").values_list("pk", flat=True)[MARKED_AT_ONCE : MARKED_AT_ONCE + 1]):
+        # Marked first, in one statement: an event that comes later is not in this digest.
+        count = waiting.update(notified_at=now, message_id=message_id)
+        newest = list(Event.objects.filter(message_id=message_id).order_by("-id")[:SHOWN])
+    else:
+        newest = list(waiting.order_by("-id")[:SHOWN])
+        window.digest, window.digest_to = message_id, newest[0].pk
+        window.save(update_fields=["digest", "digest_to"])
+        count = waiting.filter(pk__lte=newest[0].pk).count()
+        waiting.filter(pk__lt=rest[0]).update(notified_at=now, message_id=message_id)
     _save(window, now, 0)
     _folded(newest, count, message_id).send()
     return 1
+
+
+def _mark_all(topic: str, now: datetime) -> bool:
+    """Mark what a stored digest covers, in short transactions; whoever dies in between, another worker goes on.
+
+    True once all is marked.
+    """
+    while (marked := _mark_part(topic, now)) == MARKED_AT_ONCE:
+        pass
+    return marked is not None
+
+
+@transaction.atomic
+def _mark_part(topic: str, now: datetime) -> int | None:
+    """Mark a part of them; returns how many, or None while another worker does so."""
+    window = _lock(topic)
+    if window is None:
+        return None
+    covered = Event.objects.waiting().filter(topic=topic, pk__lte=window.digest_to or 0).order_by("id")
+    keys = list(covered.values_list("pk", flat=True)[:MARKED_AT_ONCE])
+    if keys:
+        covered.filter(pk__range=(keys[0], keys[-1])).order_by().update(notified_at=now, message_id=window.digest)
+    if len(keys) < MARKED_AT_ONCE:
+        window.digest, window.digest_to = "", None
+        window.save(update_fields=["digest", "digest_to"])
+    return len(keys)
 
 
 def _lock(topic: str) -> Window | None:

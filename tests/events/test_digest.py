@@ -599,3 +599,43 @@ def test_events_are_overdue_from_the_end_of_their_interval_on(clock: Clock) -> N
     assert digest.overdue(clock.at(60)) == 2
     assert notify_due(clock.now) == 1
     assert digest.overdue(clock.now) == 0
+
+
+# --- very many ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "MARKED_AT_ONCE", 10)
+
+
+@pytest.mark.parametrize("count", [9, 10, 11, 20, 25])
+def test_a_large_digest_is_one_mail_whose_events_are_marked_in_parts(
+    count: int, clock: Clock, small_parts: None
+) -> None:
+    tell(*range(2))
+    notify_due(clock.now)
+    tell(*range(10, 10 + count))
+    assert notify_due(clock.at(60)) == 1
+    assert subjects()[-1].startswith(f"[Flasky] {count} × New order: ")
+    assert waiting() == []
+    told = Event.objects.filter(message_id=Message.objects.latest("id").message_id)
+    assert told.count() == count
+    assert Window.objects.values_list("digest", "digest_to").get() == ("", None)
+    assert notify_due(clock.at(121)) == 0
+
+
+def test_a_large_digest_whose_worker_died_is_recorded_by_the_next_and_mailed_once(
+    clock: Clock, small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(*range(25))
+    with monkeypatch.context() as patch:
+        patch.setattr(digest, "_mark_all", lambda *args: 1 / 0)
+        assert notify_due(clock.at(60)) == 0
+    assert len(waiting()) == 15
+    Window.objects.update(retry_at=None)
+    tell("late")
+    assert notify_due(clock.at(61)) == 1  # the late one, in the digest's own interval
+    assert waiting() == []
+    assert [line.partition(": ")[0] for line in subjects()] == ["[Flasky] 25 × New order", "[Flasky] New order"]
+    assert Event.objects.filter(message_id=Message.objects.earliest("id").message_id).count() == 25

@@ -14,7 +14,7 @@ PORTS = {"postgresql": 5432, "rabbitmq": 5672, "redis": 6379}
 PROGRAMS = frozenset(
     [
         *("chromium", "danted", "daphne", "gunicorn", "microsocks", "node", "npm"),
-        *("pgbouncer", "postfix", "spamassassin", "tinyproxy", "uvicorn"),
+        *("pgbouncer", "postfix", "spamassassin", "systemd-analyze", "tinyproxy", "uvicorn"),
     ]
 )
 PACKAGES = {"gevent": "gevent", "redis-py": "redis"}

@@ -1,6 +1,5 @@
 """Additive: a window keeps what a digest of very many events covers while they are marked."""
 
-
 from django.db import migrations, models
 
 

@@ -47,7 +47,11 @@ class Celery:
 
     def wake(self) -> None:
         """What a site sends after a commit, to whoever consumes the queue."""
-        queue = Queue(self.queue, Exchange(self.queue, type="topic"), routing_key=self.queue, no_declare=True)
+        arguments: dict[str, object] = {"x-max-length": 10, "x-overflow": "drop-head"}
+        if self.variables.get("CELERY_QUEUE_TYPE") == "quorum":
+            arguments["x-queue-type"] = "quorum"
+        exchange = Exchange(self.queue, type="topic")
+        queue = Queue(self.queue, exchange, routing_key=self.queue, queue_arguments=arguments)
         self._application.send_task("notify.tasks.deliver", queue=queue, ignore_result=True, retry=False)
 
     def waiting(self) -> int:

@@ -46,7 +46,7 @@ def test_a_site_whose_code_is_ahead_of_the_schema_is_not_ready_until_it_is_migra
     status, said = readiness(site)
     assert (status, said["status"]) == (503, "not ready")
     [reason] = said["reasons"]  # type: ignore[misc]
-    assert str(reason).startswith("Migrations are not applied: notify.0006_relay_per_configuration")
+    assert str(reason).startswith("Migrations are not applied: notify.0007_relay_per_configuration")
     assert site.manage("migrate").returncode == 0
     assert readiness(site)[0] == 200
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('notify', '0006_relay_per_configuration'),
+        ('notify', '0007_relay_per_configuration'),
     ]
 
     operations = [

@@ -35,6 +35,7 @@ PHASES = {
     "greeting": _("waiting for the greeting"),
     "ehlo": _("sending EHLO"),
     "tls": _("starting TLS"),
+    "token": _("obtaining an access token"),
     "auth": _("logging in"),
     "sender": _("sending the sender"),
     "recipient": _("sending the recipient"),

@@ -81,6 +81,8 @@ def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) ->
             return Outcome.DOWN
         case "greeting" | "ehlo":
             return Outcome.HOLD if refused else Outcome.DOWN
+        case "token":
+            return Outcome.DOWN if failure.broken else Outcome.HOLD
         case "tls" | "auth":
             # Also in a reply that says "later": STARTTLS under TLS will not work later either.
             return Outcome.DOWN if failure.broken or (deferred and not configuration) else Outcome.HOLD
@@ -102,6 +104,6 @@ def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) ->
 def _probe_delay(failure: Failure, diagnosis: Diagnosis | None, relay_failures: int) -> float:
     if diagnosis and diagnosis.pause:
         return diagnosis.pause
-    if failure.phase in ("tls", "auth") and not failure.broken:
+    if failure.phase in ("tls", "token", "auth") and not failure.broken:
         return PROBE_SLOWLY
     return PROBES[min(relay_failures, len(PROBES) - 1)]

@@ -3,7 +3,8 @@
 import smtplib
 import ssl
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend as DjangoEmailBackend
@@ -19,21 +20,43 @@ from notify.smtp.wire import Observer
 _SAME_ATTEMPT_SECONDS = 1.0
 
 
+class AccessToken(NamedTuple):
+    """`origin`: where it is from and how long it is valid, in words for the stage `token` of `sendtestmail`."""
+
+    value: str
+    origin: str
+
+
+# Called with the attempt's deadline and the token that the mail server refused, "" for none.
+TokenSource = Callable[[Deadline, str], AccessToken]
+
+
 class EmailBackend(DjangoEmailBackend):
-    """Takes what Django's SMTP backend takes, and two options more.
+    """Takes what Django's SMTP backend takes, and these options.
 
     `proxy`: socks5://, socks5h:// or http://[user:password@]host:port, "" for none. `local_hostname`: the name said
     in EHLO, "" for this machine's. `timeout` seconds bound a whole attempt, not one read. Exceptions are OSErrors
     with a `phase`. Where some of several recipients are refused, the others get the mail and SMTPRecipientsRefused
     names the rest.
+
+    `token`: a callable that returns an OAuth 2 access token for `username`, in place of `password`. It is called for
+    each connection, and once more where the mail server refuses what it returned.
     """
 
     connection: Connection | None
 
-    def __init__(self, *args: Any, proxy: str = "", local_hostname: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        proxy: str = "",
+        local_hostname: str = "",
+        token: Callable[[], str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.password = self.password and Secret(self.password)
         self.proxy = Secret(proxy)
+        self.token_source: TokenSource | None = _asking(token) if token else None
         self.local_hostname = local_hostname
         self.observer: Observer | None = None
         self.last_reply = ""
@@ -66,7 +89,9 @@ class EmailBackend(DjangoEmailBackend):
             if tls and not self.use_ssl:
                 connection.secure(tls)
             connection.introduce()
-            if self.username and self.password:
+            if self.username and self.token_source:
+                self._log_in_with_token(connection, self.username, self.token_source)
+            elif self.username and self.password:
                 connection.log_in(self.username, self.password)
         except OSError:
             connection.close()
@@ -79,6 +104,20 @@ class EmailBackend(DjangoEmailBackend):
         self.connection = connection
         self._opened_at = time.monotonic()
         return True
+
+    def _log_in_with_token(self, connection: Connection, username: str, source: TokenSource) -> None:
+        """A token that is refused for good is replaced once: it may have been revoked before its time."""
+        connection.choose_bearer_mechanism()  # before a token is fetched
+        token = _fetched(connection, source, "")
+        try:
+            connection.log_in_with_token(username, token)
+        except smtplib.SMTPAuthenticationError as error:
+            if error.smtp_code < 500:
+                raise
+            fresh = _fetched(connection, source, token)
+            if fresh == token:
+                raise
+            connection.log_in_with_token(username, fresh)
 
     def close(self) -> None:
         """QUIT, within two seconds; the relay's opinion of that is not asked."""
@@ -116,6 +155,28 @@ class EmailBackend(DjangoEmailBackend):
                 raise
             return False
         return True
+
+
+def _fetched(connection: Connection, source: TokenSource, refused: str) -> Secret:
+    with connection.phase("token") as say:
+        token, origin = source(connection.deadline, refused)
+        say(origin)
+        return Secret(token)
+
+
+def _asking(token: Callable[[], str]) -> TokenSource:
+    """A project's callable as a source. It is called in this thread, and must bound its own time."""
+
+    def source(deadline: Deadline, refused: str) -> AccessToken:
+        try:
+            found = token()
+        except OSError as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}") from None
+        if not found or not isinstance(found, str):
+            raise ValueError("the callable that is to return a token returned none")
+        return AccessToken(Secret(found), f"from {getattr(token, '__qualname__', type(token).__name__)}")
+
+    return source
 
 
 def _no_password() -> str:

@@ -30,7 +30,7 @@ class Connection(Login):
     def connect_to(self, host: str, port: int, *, proxy: str = "", tls: ssl.SSLContext | None = None) -> None:
         """Connect, with TLS from the first byte where a context is given, and hear the greeting."""
         # The name that certificates are checked against: without the dot of a fully qualified one (RFC 6066 3).
-        self._host = host.removesuffix(".")
+        self._host, self._port = host.removesuffix("."), port
         self._relay = f"{host}:{port}"
         if proxy:
             with self.phase("proxy") as say:

@@ -14,7 +14,10 @@ from notify.smtp.secret import hush
 
 Error = TypeVar("Error", bound=BaseException)
 
-PHASES = ("config", "proxy", "dns", "connect", "greeting", "ehlo", "tls", "auth", "sender", "recipient", "data", "end")
+PHASES = (
+    *("config", "proxy", "dns", "connect", "greeting", "ehlo", "tls"),
+    *("token", "auth", "sender", "recipient", "data", "end"),
+)
 # `prepare` is the one phase before the wire: the message itself could not be made into bytes.
 PREPARE = "prepare"
 _ENHANCED = re.compile(r"^\s*([245]\.[0-9]{1,3}\.[0-9]{1,3})\b")

@@ -4,6 +4,7 @@ import base64
 import binascii
 import contextlib
 import hmac
+import json
 import re
 import smtplib
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from notify.smtp.failure import decode
 from notify.smtp.secret import Secret
 from notify.smtp.wire import Wire
 
-MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # smtplib's; OAuth needs more than a password can be (docs/providers.md)
+MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # smtplib's, for user and password
+BEARER_MECHANISMS = ("XOAUTH2", "OAUTHBEARER")  # for user and access token; the first one offered is used
 CHALLENGES = 5  # of one mechanism; LOGIN, the longest, has two
 COMMAND_LIMIT = 512  # octets with CRLF (RFC 5321 4.5.3.1.4); a longer initial response waits to be asked for
+BEARER_COMMAND_LIMIT = 12288  # octets with CRLF (RFC 4954 4): tokens are long, and not every server asks for them
 # What the server says of the name and the password, and not of the mechanism: the next one has the same two.
 FINAL = (421, 454, 530, 534, 535)
 
@@ -37,6 +40,70 @@ class Login(Wire):
     _refusal: smtplib.SMTPAuthenticationError | None = None
     _asked = ""
     _given = ""
+    _host = ""
+    _port = 0
+    _bearer_error = ""
+
+    def choose_bearer_mechanism(self) -> str:
+        """The mechanism that takes an access token. Raises SMTPNotSupportedError where the server offers none."""
+        offered = self.esmtp_features.get("auth", "").split()
+        for mechanism in BEARER_MECHANISMS:
+            if mechanism in offered:
+                return mechanism
+        with self.phase("auth"):
+            if not offered:
+                raise smtplib.SMTPNotSupportedError("SMTP AUTH extension not supported by server.")
+            raise smtplib.SMTPNotSupportedError(
+                f"The relay offers {', '.join(offered)} to log in with: none takes a token."
+            )
+
+    def log_in_with_token(self, username: str, token: str) -> None:
+        """With an access token: XOAUTH2 (Google, Microsoft) or OAUTHBEARER (RFC 7628).
+
+        Raises SMTPAuthenticationError, whose reply is followed by the mechanism and what the server said of the token
+        in its challenge: `535 5.7.8 No (XOAUTH2: status 401, scope https://mail.google.com/)`.
+        """
+        token = Secret(token)
+        self.secrets = [token]
+        mechanism = self.choose_bearer_mechanism()
+        self._bearer_error = ""
+        with self.phase("auth") as say:
+            try:
+                self.user, self.password = username, token
+                self.auth(mechanism, self.auth_xoauth2 if mechanism == "XOAUTH2" else self.auth_oauthbearer)
+            except smtplib.SMTPAuthenticationError as error:
+                said = error.smtp_error if isinstance(error.smtp_error, bytes) else error.smtp_error.encode()
+                said += f" ({mechanism}{self._bearer_error})".encode()
+                raise smtplib.SMTPAuthenticationError(error.smtp_code, said) from None
+            except OSError as error:
+                raise error.with_traceback(None) from None
+            except UnicodeEncodeError:
+                raise smtplib.SMTPException("User and token cannot be written in UTF-8.") from None
+            finally:
+                self.user = self.password = ""
+                self._refusal = None
+            say(f"as {username}, {mechanism}")
+
+    def auth_xoauth2(self, challenge: bytes | None = None) -> str:
+        """An error is answered by an empty line; only then comes the 535."""
+        if self._told_why(challenge):
+            return ""
+        return f"user={self.user}\1auth=Bearer {self.password}\1\1"
+
+    def auth_oauthbearer(self, challenge: bytes | None = None) -> str:
+        """RFC 7628 3.1; an error is answered by one control-A (3.2.3)."""
+        if self._told_why(challenge):
+            return "\1"
+        user = self.user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 4
+        return f"n,a={user},\1host={self._host}\1port={self._port}\1auth=Bearer {self.password}\1\1"
+
+    def _told_why(self, challenge: bytes | None) -> bool:
+        """Whether a challenge is the server's error, which is kept, and not its request for the token."""
+        if challenge:
+            self._bearer_error = _bearer_facts(self._without_secrets(challenge))
+            return True
+        asked, self._asked = self._asked, self._asked if challenge is None else "token"
+        return bool(asked)  # a second time: the token was not taken, and is not repeated
 
     def log_in(self, username: str, password: str) -> None:
         """Raises SMTPAuthenticationError, SMTPNotSupportedError where AUTH is not offered, or what the wire raises."""
@@ -89,7 +156,8 @@ class Login(Wire):
     def _begin(self, mechanism: str, initial: str | None) -> tuple[int, bytes]:
         """AUTH with the initial response, or without it where there is none, or it is too long, or it is not taken."""
         command = mechanism if initial is None else f"{mechanism} {_encoded(initial)}"
-        if initial is not None and len(command) <= COMMAND_LIMIT - len("AUTH \r\n"):
+        limit = BEARER_COMMAND_LIMIT if mechanism in BEARER_MECHANISMS else COMMAND_LIMIT
+        if initial is not None and len(command) <= limit - len("AUTH \r\n"):
             code, text = self.docmd("AUTH", command)
             if code not in (500, 501):
                 return code, text
@@ -125,6 +193,18 @@ class Login(Wire):
         if challenge is None:
             return None
         return f"{self.user} {hmac.new(self.password.encode(), challenge, 'md5').hexdigest()}"
+
+
+def _bearer_facts(challenge: bytes) -> str:
+    """What a server says of a refused token: `: status 401, schemes bearer, scope …`, "" where that is not JSON."""
+    try:
+        facts = json.loads(challenge)
+    except ValueError:
+        return ""
+    if not isinstance(facts, dict):
+        return ""
+    said = [f"{name} {facts[name]}" for name in ("status", "schemes", "scope") if facts.get(name)]
+    return f": {', '.join(said)}" if said else ""
 
 
 def _decoded(text: bytes) -> bytes:

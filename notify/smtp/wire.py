@@ -144,10 +144,12 @@ class Wire(smtplib.SMTP):
 
     def _made_fit(self, words: bytes) -> bytes:
         """A reply as it may be kept: without the secrets, and without what acts on a terminal."""
-        if self.secrets:
-            text = words.decode("utf-8", "surrogateescape")
-            words = hush(text, self.secrets).encode("utf-8", "surrogateescape")
-        return _CONTROL.sub(lambda found: b"\\x%02x" % ord(found[0]), words)
+        return _CONTROL.sub(lambda found: b"\\x%02x" % ord(found[0]), self._without_secrets(words))
+
+    def _without_secrets(self, words: bytes) -> bytes:
+        if not self.secrets:
+            return words
+        return hush(words.decode("utf-8", "surrogateescape"), self.secrets).encode("utf-8", "surrogateescape")
 
     def _arm(self) -> None:
         """Give the socket what is left of the deadline; anew only where that differs, as each time is a system call."""

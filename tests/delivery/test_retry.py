@@ -60,7 +60,7 @@ def test_each_fault_has_its_answer(facts: Failure, diagnosis: Diagnosis | None, 
     assert decide(facts, diagnosis, spread=0) == Decision(outcome=outcome, delay=delay)
 
 
-EVERY = ("config", "proxy", "dns", "connect", "greeting", "ehlo", "tls", "auth")
+EVERY = ("config", "proxy", "dns", "connect", "greeting", "ehlo", "tls", "token", "auth")
 EVERY += ("sender", "recipient", "data", "end", "prepare", "a phase of a foreign backend")
 R, F, D, H = Outcome.RETRY, Outcome.FAIL, Outcome.DOWN, Outcome.HOLD
 
@@ -73,6 +73,7 @@ WITHOUT = {
     "greeting": (D, D, D, D, H, H),
     "ehlo": (D, D, D, D, H, H),
     "tls": (D, H, D, D, H, H),
+    "token": (D, H, H, H, H, H),
     "auth": (D, H, D, D, H, H),
     "sender": (R, R, R, R, F, F),
     "recipient": (R, R, R, R, F, F),
@@ -124,7 +125,7 @@ def test_a_message_that_is_too_old_fails_where_it_would_be_tried_again_and_nowhe
 def test_the_next_probe_or_attempt_is_as_far_away_as_its_history_says(phase: str) -> None:
     for facts in each_reply(phase):
         decided = decide(facts, attempts=3, relay_failures=2, spread=0)
-        patient = phase in ("tls", "auth") and not facts.broken
+        patient = phase in ("tls", "token", "auth") and not facts.broken
         assert decided.delay == {R: 300, F: 0, D: 900 if patient else 60, H: 900 if patient else 60}[decided.outcome]
         assert decided.uncertain == (phase == "end" and facts.code is None)
         paused = decide(facts, QUOTA, attempts=3, relay_failures=2, spread=0)

@@ -337,3 +337,32 @@ class Relay(models.Model):
 
 # A pause is everywhere. Where it begins or ends just now, it is what an operator asked for.
 _BEST_FIRST = [Relay.State.PAUSED, Relay.State.OPEN, Relay.State.DOWN, Relay.State.HELD]
+
+
+class OAuthToken(models.Model):
+    """What mail servers take in place of a password, for one client and one mailbox. The tokens are encrypted."""
+
+    key = models.CharField(_("key"), max_length=64, unique=True)  # notify.oauth.configuration.Configuration.key
+    username = models.CharField(_("mailbox"), max_length=320)
+    client_id = models.CharField(_("client"), max_length=255)
+    token_url = models.CharField(_("issued by"), max_length=500)
+    scope = models.TextField(_("scope"), blank=True)
+    refresh_token = models.TextField(_("refresh token"), blank=True)
+    seed = models.CharField(_("made from"), max_length=64, blank=True)  # a mark of MAIL_OAUTH_REFRESH_TOKEN
+    authorized_at = models.DateTimeField(_("authorized"), null=True, blank=True)
+    refresh_expires_at = models.DateTimeField(_("refresh token expires"), null=True, blank=True)
+    access_token = models.TextField(_("access token"), blank=True)
+    expires_at = models.DateTimeField(_("access token expires"), null=True, blank=True)
+    renew_at = models.DateTimeField(_("renewed from"), null=True, blank=True)
+    renewed_at = models.DateTimeField(_("last renewal"), null=True, blank=True)
+    error = models.TextField(_("last error"), blank=True)
+    failed_at = models.DateTimeField(_("failed"), null=True, blank=True)
+    claim = models.CharField(_("claim"), max_length=50, blank=True)
+    claimed_until = models.DateTimeField(_("claimed until"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("OAuth token")
+        verbose_name_plural = _("OAuth tokens")
+
+    def __str__(self) -> str:
+        return f"{self.username} ({self.client_id})"

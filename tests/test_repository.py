@@ -21,16 +21,17 @@ ARROWS = {
     "events": {"clock", "models", "rendering"},
     "rendering": set(),
     "delivery": {"clock", "models", "smtp"},
+    "oauth": {"models", "smtp"},
     "smtp": set(),
     "clock": set(),
     "models": {"clock"},
     "operations": {"clock", "delivery", "dispatch", "events", "mail", "models", "rendering", "smtp", "storing"},
     "previews": {"events", "models", "rendering"},
     "admin": {"delivery", "events", "models", "operations", "rendering", "smtp"},
-    "management": {"clock", "delivery", "dispatch", "events", "models", "operations", "smtp"},
+    "management": {"clock", "delivery", "dispatch", "events", "models", "oauth", "operations", "smtp"},
     "templatetags": {"admin", "rendering"},
     "urls": {"operations"},
-    "apps": {"dispatch", "operations"},
+    "apps": {"dispatch", "oauth", "operations", "smtp"},
 }
 
 

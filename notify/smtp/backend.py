@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend as DjangoEmailBackend
 from django.utils.functional import cached_property
@@ -18,6 +19,10 @@ from notify.smtp.secret import Secret
 from notify.smtp.wire import Observer
 
 _SAME_ATTEMPT_SECONDS = 1.0
+OAUTH_OPTIONS = (
+    *("oauth_client_id", "oauth_client_secret", "oauth_tenant", "oauth_refresh_token"),
+    *("oauth_token_url", "oauth_authorize_url", "oauth_scope"),
+)
 
 
 class AccessToken(NamedTuple):
@@ -40,10 +45,14 @@ class EmailBackend(DjangoEmailBackend):
     names the rest.
 
     `token`: a callable that returns an OAuth 2 access token for `username`, in place of `password`. It is called for
-    each connection, and once more where the mail server refuses what it returned.
+    each connection, and once more where the mail server refuses what it returned. Or, as the variables MAIL_OAUTH_…:
+    `oauth_client_id`, `oauth_client_secret`, `oauth_tenant`, `oauth_refresh_token`, `oauth_token_url`,
+    `oauth_authorize_url`, `oauth_scope`; then tokens are obtained and renewed. Any of these wins over a password.
     """
 
     connection: Connection | None
+    # Makes a source of these options; set by notify.apps, as what keeps tokens needs the database.
+    make_token_source: Callable[[dict[str, Any]], TokenSource | None] | None = None
 
     def __init__(
         self,
@@ -53,10 +62,11 @@ class EmailBackend(DjangoEmailBackend):
         token: Callable[[], str] | None = None,
         **kwargs: Any,
     ) -> None:
+        oauth = {name: kwargs.pop(name) for name in OAUTH_OPTIONS if name in kwargs}
         super().__init__(*args, **kwargs)
         self.password = self.password and Secret(self.password)
         self.proxy = Secret(proxy)
-        self.token_source: TokenSource | None = _asking(token) if token else None
+        self.token_source: TokenSource | None = _asking(token) if token else self._obtaining(oauth)
         self.local_hostname = local_hostname
         self.observer: Observer | None = None
         self.last_reply = ""
@@ -64,6 +74,13 @@ class EmailBackend(DjangoEmailBackend):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
+
+    def _obtaining(self, oauth: dict[str, Any]) -> TokenSource | None:
+        if not any(oauth.values()):
+            return None
+        if not self.make_token_source:
+            raise ImproperlyConfigured("OAuth needs the app `notify` in INSTALLED_APPS, which keeps the tokens.")
+        return self.make_token_source({**oauth, "host": self.host, "username": self.username, "proxy": self.proxy})
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext:

@@ -20,7 +20,7 @@ LOGINS = MappingProxyType(
         "code": _("an authorization code (授权码), made in the webmail when SMTP is switched on; never the password"),
         "email-password": _("the password for e-mail programs, set in the account's settings"),
         "none": _("nothing: no login"),
-        "oauth": _("the account's password, where Microsoft still takes it"),
+        "oauth": _("none: manage.py mailauth obtains a token (OAuth 2)"),
         "ses": _("SMTP credentials, made in the SES console; not AWS access keys"),
         "smtp-key": _("an SMTP key"),
         "smtp-password": _("SMTP credentials, made in the provider's console"),
@@ -47,9 +47,10 @@ NOTES = MappingProxyType(
         "gmail": _(
             "Needs 2-step verification for app passwords. From is rewritten to the login unless it is a verified alias."
         ),
-        "microsoft-off": _("Microsoft has switched off plain logins here: use another provider."),
+        "microsoft-off": _("Microsoft takes no password here, only OAuth 2."),
         "microsoft-retiring": _(
-            "An administrator must allow authenticated SMTP for the mailbox. Microsoft is retiring it."
+            "An administrator must allow authenticated SMTP for the mailbox. Passwords are off by default from the end "
+            "of December 2026."
         ),
         "proton": _("SMTP tokens are for business plans with a domain; others run Proton Mail Bridge."),
         "webmail-programs": _("Sending from programs is switched on in the webmail."),
@@ -67,7 +68,7 @@ class Provider:
 
     `ports`: port → tls, starttls or plain; the first is the default. `domains`: of its users' addresses. `login`: a key
     of LOGINS. `sender`: a key of SENDERS. `note`: a key of NOTES. `user`: the word to log in as, where it
-    is the same for everybody.
+    is the same for everybody. `oauth`: whose access tokens it takes, a word of notify.oauth.configuration.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Provider:
     sender: str = "any"
     user: str = ""
     note: str = ""
+    oauth: str = ""
 
     @property
     def host(self) -> str:

@@ -1,0 +1,157 @@
+"""Who issues the tokens, to which client, for which mailbox: from the options of the email backend."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from notify.smtp.providers import presets
+from notify.smtp.secret import Secret
+
+NONE = Secret("")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authority:
+    """An authorization server. `scope`: for a person's mailbox. `app_scope`: for the app alone; None: not possible.
+
+    `device_url`, `authorize_url`, `revoke_url`: "" where the provider has none for mail. `parameters`: further ones of
+    the authorization request.
+    """
+
+    token_url: str
+    authorize_url: str = ""
+    device_url: str = ""
+    revoke_url: str = ""
+    scope: str = ""
+    app_scope: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.token_url).hostname or ""
+
+
+def _microsoft(login: str, mail: str, tenant: str) -> Authority:
+    base = f"https://{login}/{tenant}/oauth2/v2.0"
+    return Authority(
+        token_url=f"{base}/token",
+        authorize_url=f"{base}/authorize",
+        device_url=f"{base}/devicecode",
+        scope=f"https://{mail}/SMTP.Send offline_access",
+        app_scope=None if tenant == "consumers" else f"https://{mail.replace('office.com', 'office365.com')}/.default",
+    )
+
+
+_GOOGLE = Authority(
+    token_url="https://oauth2.googleapis.com/token",  # noqa: S106  (an address)
+    authorize_url="https://accounts.google.com/o/oauth2/v2/auth",
+    revoke_url="https://oauth2.googleapis.com/revoke",
+    scope="https://mail.google.com/",
+    # Without them no refresh token comes.
+    parameters=MappingProxyType({"access_type": "offline", "prompt": "consent"}),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """One client and one mailbox at one authority. `refresh_token`: given by the operator, who has one already."""
+
+    authority: Authority
+    username: str
+    client_id: str
+    client_secret: Secret = NONE
+    refresh_token: Secret = NONE
+    proxy: Secret = NONE
+
+    @property
+    def key(self) -> str:
+        """What tells this configuration's tokens from another's."""
+        words = "\n".join([self.authority.token_url, self.client_id, self.username])
+        return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def app_alone(self) -> bool:
+        """Whether the client can have a token without a person: client credentials (RFC 6749 4.4)."""
+        return bool(self.client_secret) and self.authority.app_scope is not None
+
+
+def from_options(options: Mapping[str, Any]) -> Configuration | None:
+    """The configuration in an email backend's options, None where there is none.
+
+    Raises ImproperlyConfigured, with the variables' names, where something is missing.
+    """
+    given = {name: str(value).strip() for name, value in options.items() if name.startswith("oauth_") and value}
+    if not given:
+        return None
+    username = str(options.get("username") or "")
+    if not given.get("oauth_client_id"):
+        raise ImproperlyConfigured("MAIL_OAUTH_CLIENT_ID is not set, and other MAIL_OAUTH_ variables are.")
+    if not username:
+        raise ImproperlyConfigured("MAIL_USERNAME is not set: OAuth needs the mailbox that signs in.")
+    return Configuration(
+        authority=_authority(str(options.get("host") or ""), username, given),
+        username=username,
+        client_id=given["oauth_client_id"],
+        client_secret=Secret(given.get("oauth_client_secret", "")),
+        refresh_token=Secret(given.get("oauth_refresh_token", "")),
+        proxy=Secret(options.get("proxy") or ""),
+    )
+
+
+def _authority(host: str, username: str, given: Mapping[str, str]) -> Authority:
+    scope = given.get("oauth_scope", "")
+    if token_url := given.get("oauth_token_url"):
+        authorize_url = given.get("oauth_authorize_url", "")
+        for name, url in (("TOKEN", token_url), ("AUTHORIZE", authorize_url)):
+            if url and not _is_private(url):
+                raise ImproperlyConfigured(f"MAIL_OAUTH_{name}_URL is not an https address.")
+        return Authority(
+            token_url=token_url,
+            authorize_url=authorize_url,
+            scope=scope,
+            app_scope=None if authorize_url else scope,
+        )
+    provider = presets.find(host=host)
+    tenant = given.get("oauth_tenant", "")
+    match provider and provider.oauth:
+        case "google":
+            known = _GOOGLE
+        case "microsoft":
+            known = _microsoft(
+                "login.microsoftonline.com", "outlook.office.com", tenant or _usual_tenant(provider, given)
+            )
+        case "microsoft-china":
+            known = _microsoft(
+                "login.partner.microsoftonline.cn", "partner.outlook.cn", tenant or _usual_tenant(provider, given)
+            )
+        case _:
+            raise ImproperlyConfigured(
+                "MAIL_OAUTH_TOKEN_URL is not set, and no preset knows the provider of MAIL_SERVER."
+            )
+    return known
+
+
+def _usual_tenant(provider: Any, given: Mapping[str, str]) -> str:
+    """Where none is set: of private accounts, or any organization's; a secret belongs to one tenant's app."""
+    if provider.name == "outlook":
+        return "consumers"
+    if given.get("oauth_client_secret"):
+        raise ImproperlyConfigured("MAIL_OAUTH_TENANT is not set: an app with a secret belongs to one tenant.")
+    return "organizations"
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody between here and there can read what is sent: https, or this machine."""
+    try:
+        parsed = urlsplit(url)
+        return bool(parsed.hostname) and (
+            parsed.scheme == "https"
+            or (parsed.scheme == "http" and parsed.hostname in ("127.0.0.1", "::1", "localhost"))
+        )
+    except ValueError:
+        return False

@@ -1,0 +1,196 @@
+"""The requests of OAuth 2 for a token, and what is answered: written and read by oauthlib, which does no I/O."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils import timezone
+
+from notify.oauth import endpoint
+from notify.oauth.configuration import NONE, Configuration
+from notify.oauth.endpoint import TokenUnavailable
+from notify.smtp.dial import Deadline
+from notify.smtp.secret import Secret
+
+try:
+    from oauthlib import oauth2
+except ImportError:
+    oauth2 = None
+
+UNSAID_LIFETIME = 600  # seconds, where the answer does not say how long a token lives
+LONGEST = 10 * 365 * 86400
+_TOKEN = re.compile(r"[\x21-\x7e]{1,11000}")  # what a command of the mail server's can hold; RFC 6750 2.1 is narrower
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """`refresh_token`: "" where none came. `refresh_lifetime`: seconds, None where it is not known."""
+
+    access_token: Secret
+    lifetime: int
+    refresh_token: Secret = NONE
+    refresh_lifetime: int | None = None
+    scope: str = ""
+    received_at: datetime = field(default_factory=timezone.now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceCode:
+    """What a person types in where (RFC 8628 3.2). `interval` and `lifetime` in seconds."""
+
+    device_code: Secret
+    user_code: str
+    verification_url: str
+    interval: int
+    lifetime: int
+
+
+def by_client_credentials(configuration: Configuration, deadline: Deadline) -> Answer:
+    """For the app alone (RFC 6749 4.4)."""
+    client = _library().BackendApplicationClient(configuration.client_id)
+    scope = configuration.authority.app_scope or None
+    body = Secret(client.prepare_request_body(scope=scope, include_client_id=True, **_secret(configuration)))
+    return _token(client, configuration, body, deadline)
+
+
+def by_refresh_token(configuration: Configuration, refresh_token: Secret, deadline: Deadline) -> Answer:
+    """RFC 6749 6. A refresh token in the answer replaces the old one."""
+    client = _library().WebApplicationClient(configuration.client_id)
+    body = Secret(
+        client.prepare_refresh_body(
+            client_id=configuration.client_id,
+            refresh_token=refresh_token,
+            scope=configuration.authority.scope or None,
+            **_secret(configuration),
+        )
+    )
+    return _token(client, configuration, body, deadline, refresh_token)
+
+
+def by_code(
+    configuration: Configuration, code: Secret, *, redirect_uri: str, verifier: Secret, deadline: Deadline
+) -> Answer:
+    """The code of a redirect, with the verifier of its request (RFC 6749 4.1.3, RFC 7636 4.5)."""
+    client = _library().WebApplicationClient(configuration.client_id)
+    body = Secret(
+        client.prepare_request_body(
+            code=code, redirect_uri=redirect_uri, code_verifier=verifier, **_secret(configuration)
+        )
+    )
+    return _token(client, configuration, body, deadline, code, verifier)
+
+
+def by_device_code(configuration: Configuration, code: DeviceCode, deadline: Deadline) -> Answer:
+    """RFC 8628 3.4. TokenRefused has `error` authorization_pending or slow_down until the person is done."""
+    client = _library().DeviceClient(configuration.client_id)
+    body = Secret(client.prepare_request_body(code.device_code, include_client_id=True, **_secret(configuration)))
+    return _token(client, configuration, body, deadline, code.device_code)
+
+
+def device_code(configuration: Configuration, deadline: Deadline) -> DeviceCode:
+    """RFC 8628 3.1."""
+    form = {"client_id": configuration.client_id, **_secret(configuration), "scope": configuration.authority.scope}
+    said = _post(configuration, configuration.authority.device_url, Secret(urlencode(form)), deadline)
+    try:
+        return DeviceCode(
+            device_code=_text(said["device_code"]),
+            user_code=str(_text(said["user_code"])),
+            verification_url=str(_text(said.get("verification_uri") or said["verification_url"])),
+            interval=max(1, min(int(said.get("interval") or 5), 60)),
+            lifetime=max(1, min(int(said["expires_in"]), 3600)),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise TokenUnavailable(f"{configuration.authority.host}: no device code in the answer") from None
+
+
+def authorization_url(configuration: Configuration, *, redirect_uri: str, state: str, verifier: str) -> str:
+    """Where a person's browser goes (RFC 6749 4.1.1, RFC 7636 4.3)."""
+    client = _library().WebApplicationClient(configuration.client_id)
+    url = client.prepare_request_uri(
+        configuration.authority.authorize_url,
+        redirect_uri=redirect_uri,
+        scope=configuration.authority.scope,
+        state=state,
+        code_challenge=client.create_code_challenge(verifier, "S256"),
+        code_challenge_method="S256",
+        login_hint=configuration.username,
+        **configuration.authority.parameters,
+    )
+    return str(url)
+
+
+def new_verifier() -> Secret:
+    """RFC 7636 4.1."""
+    return Secret(_library().WebApplicationClient("").create_code_verifier(64))
+
+
+def revoke(configuration: Configuration, token: Secret, deadline: Deadline) -> None:
+    """RFC 7009. Its answer has a status and need not have a body."""
+    form = {"client_id": configuration.client_id, **_secret(configuration)}
+    body = Secret(urlencode({**form, "token": token, "token_type_hint": "refresh_token"}))
+    _post(configuration, configuration.authority.revoke_url, body, deadline, token, empty=True)
+
+
+def require_library() -> None:
+    """Raises ImproperlyConfigured, naming the package, where it is missing."""
+    _library()
+
+
+def _library() -> Any:
+    if oauth2 is None:
+        raise ImproperlyConfigured(
+            "OAuth needs the package oauthlib, which is not installed: pip install oauthlib cryptography"
+        )
+    return oauth2
+
+
+def _secret(configuration: Configuration) -> dict[str, Secret]:
+    """In the form, as all providers take it (RFC 6749 2.3.1)."""
+    return {"client_secret": configuration.client_secret} if configuration.client_secret else {}
+
+
+def _post(
+    configuration: Configuration, url: str, body: Secret, deadline: Deadline, *secrets: Secret, empty: bool = False
+) -> dict[str, Any]:
+    hidden = [configuration.client_secret, *secrets]
+    return endpoint.post(url, body, deadline=deadline, proxy=configuration.proxy, secrets=hidden, empty=empty)
+
+
+def _token(client: Any, configuration: Configuration, body: Secret, deadline: Deadline, *secrets: Secret) -> Answer:
+    answer = _read(client, _post(configuration, configuration.authority.token_url, body, deadline, *secrets))
+    if answer is None:
+        raise TokenUnavailable(f"{configuration.authority.host}: no access token in the answer")
+    return answer
+
+
+def _read(client: Any, said: dict[str, Any]) -> Answer | None:
+    """None for an answer without an access token."""
+    try:
+        token = client.parse_request_body_response(json.dumps(said))
+        return Answer(
+            access_token=_text(token["access_token"]),
+            lifetime=_seconds(said.get("expires_in")) or UNSAID_LIFETIME,
+            refresh_token=_text(said["refresh_token"]) if said.get("refresh_token") else NONE,
+            refresh_lifetime=_seconds(said.get("refresh_token_expires_in")),
+            scope=str(said.get("scope") or "")[:1000],
+        )
+    except (_library().OAuth2Error, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _text(value: Any) -> Secret:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise ValueError("no token")
+    return Secret(value)
+
+
+def _seconds(value: Any) -> int | None:
+    try:
+        seconds = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(seconds, LONGEST) if seconds > 0 else None

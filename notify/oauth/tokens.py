@@ -1,0 +1,128 @@
+"""Access tokens for the email backend: cached in the process, shared through the store, renewed before they end."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.db import DatabaseError
+from django.utils import timezone
+
+from notify.models import OAuthToken
+from notify.oauth import configuration as configurations
+from notify.oauth import grants, store
+from notify.oauth.configuration import Configuration
+from notify.oauth.endpoint import TokenRefused, TokenUnavailable
+from notify.oauth.grants import Answer
+from notify.oauth.store import Access
+from notify.smtp.backend import AccessToken
+from notify.smtp.dial import Deadline
+from notify.smtp.failure import one_line
+from notify.smtp.secret import Secret
+
+logger = logging.getLogger(__name__)
+
+REQUEST_SECONDS = 10.0  # for a token, all in all, and never longer than the attempt has left
+LEASE_BEYOND = 5.0  # seconds that a lease outlives the request it is for
+_POLL = 0.1
+
+_cache: dict[str, Access] = {}
+_unsaved: dict[str, Callable[[], None]] = {}  # what the database did not take: it holds the only good refresh token
+_lock = threading.Lock()  # of all threads that want a token one renews it
+
+
+class Tokens:
+    """Called with the attempt's deadline and the token that the mail server refused ("" for none).
+
+    Raises TokenRefused (action required), TokenUnavailable (it is retried), RuntimeError inside a transaction.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        grants.require_library()
+        store.require_library()
+        self._configuration = configuration
+
+    def __call__(self, deadline: Deadline, refused: str = "") -> AccessToken:
+        left = deadline.remaining()
+        own = Deadline(REQUEST_SECONDS if left is None else min(REQUEST_SECONDS, left))
+        if not _lock.acquire(timeout=own.remaining() or -1):
+            raise TokenUnavailable("another thread is still waiting for the token")
+        try:
+            found = _cache.get(self._configuration.key)
+            origin = "cached"
+            if found is None or not _fresh(found, refused):
+                found, origin = self._renewed(own, refused)
+                _cache[self._configuration.key] = found
+        except DatabaseError as error:
+            raise TokenUnavailable(f"the database does not answer: {one_line(str(error))}") from None
+        except TimeoutError:
+            raise TokenUnavailable("another process is still renewing the token") from None
+        finally:
+            _lock.release()
+        minutes = max(0, (found.expires_at - timezone.now()).total_seconds()) / 60
+        return AccessToken(found.token, f"{origin}, valid for {minutes:.0f} min")
+
+    def _renewed(self, deadline: Deadline, refused: str) -> tuple[Access, str]:
+        """A token that another process has stored, or a new one. One process asks at a time; the others wait for it."""
+        self._save_what_is_left()
+        while True:
+            row = store.read(self._configuration)
+            stored = store.access(row)
+            if stored and _fresh(stored, refused):
+                return stored, "stored"
+            left = deadline.remaining() or REQUEST_SECONDS
+            if claim := store.claim(row, left + LEASE_BEYOND):
+                break
+            time.sleep(min(_POLL, left))
+        try:
+            used = store.refresh_token(row, self._configuration)
+            answer = self._asked(used, deadline)
+        except (TokenRefused, TokenUnavailable) as error:
+            store.failed(row, claim, str(error))
+            if isinstance(error, TokenUnavailable) and stored and stored.token != refused:
+                logger.warning("the access token could not be renewed and is used until it ends: %s", error)
+                return stored, "stored"
+            raise
+        self._save(row, used, answer)
+        return store.access_in(answer), f"from {self._configuration.authority.host}"
+
+    def _save(self, row: OAuthToken, used: Secret, answer: Answer) -> None:
+        """At once; where the database does not take it, before the next renewal."""
+
+        def save() -> None:
+            store.save(row, self._configuration, used, answer)
+
+        try:
+            save()
+        except DatabaseError as error:
+            _unsaved[self._configuration.key] = save
+            logger.error("the renewed token could not be stored, which is tried again: %s", one_line(str(error)))
+
+    def _save_what_is_left(self) -> None:
+        if save := _unsaved.get(self._configuration.key):
+            save()
+            del _unsaved[self._configuration.key]
+
+    def _asked(self, refresh_token: Secret, deadline: Deadline) -> Answer:
+        if refresh_token:
+            return grants.by_refresh_token(self._configuration, refresh_token, deadline)
+        if self._configuration.app_alone:
+            return grants.by_client_credentials(self._configuration, deadline)
+        raise TokenRefused("no refresh token: a person must sign in once, by manage.py mailauth")
+
+
+def from_options(options: Mapping[str, Any]) -> Tokens | None:
+    """For an email backend's options; None where they have no OAuth. Raises ImproperlyConfigured."""
+    found = configurations.from_options(options)
+    return Tokens(found) if found else None
+
+
+def forget() -> None:
+    """Empty the process's cache."""
+    with _lock:
+        _cache.clear()
+
+
+def _fresh(access: Access, refused: str) -> bool:
+    return access.token != refused and timezone.now() < access.renew_at

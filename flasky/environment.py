@@ -10,6 +10,7 @@ import os
 import re
 import warnings
 from collections.abc import Collection, Iterator
+from datetime import date as Date
 from email.utils import getaddresses
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -101,6 +102,11 @@ def secret(name: str, default: str = "") -> Secret:
     return Secret(text(name, default))
 
 
+def secrets(name: str) -> list[Secret]:
+    """A comma-separated list of such, which no complaint may show."""
+    return [Secret(word.strip()) for word in text(name).split(",") if word.strip()]
+
+
 def flag(name: str, default: bool) -> bool:
     value = _plain(name).lower()
     if not value:
@@ -182,6 +188,15 @@ def _comma_separated(name: str) -> str:
 def _validate_address(name: str, value: str) -> None:
     if not re.fullmatch(r"[^@\s<>,;“”‘’\uff0c\uff1b\uff20]+@[^@\s<>,;“”‘’\uff0c\uff1b\uff20]+", value):
         raise ImproperlyConfigured(f"{name}: {value!r} is not an email address, such as admin@example.com")
+
+
+def date(name: str) -> Date | None:
+    """A day, 2027-01-31; None for none."""
+    value = _plain(name)
+    try:
+        return Date.fromisoformat(value) if value else None
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}={value!r} is not a date such as 2027-01-31") from error
 
 
 def url(name: str, default: str) -> str:

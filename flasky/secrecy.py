@@ -82,7 +82,7 @@ def _secrets() -> Iterator[str]:
     found = [getattr(settings, name) for name in dir(settings) if name.isupper()]
     for database in settings.DATABASES.values():
         yield str(database.get("PASSWORD") or "")
-    for value in (*found, *settings.NOTIFY_TRANSPORT["OPTIONS"].values()):
+    for value in (*found, *settings.SECRET_KEY_FALLBACKS, *settings.NOTIFY_TRANSPORT["OPTIONS"].values()):
         if not isinstance(value, Secret) or value.startswith(_KNOWN_TO_ALL):
             continue
         if "://" not in value:

@@ -34,6 +34,7 @@ INSECURE_KEY = "django-insecure-for-development-only"
 SECRET_KEY = env.secret("SECRET_KEY", INSECURE_KEY)
 if SECRET_KEY == INSECURE_KEY and not DEBUG:
     raise ImproperlyConfigured("SECRET_KEY is not set. `make run` writes a fresh one into .env; or set DEBUG=true")
+SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS")
 # As Django's security.W009, which only `check --deploy` would say.
 if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5 or SECRET_KEY.startswith("django-insecure-")):
     raise ImproperlyConfigured(
@@ -192,6 +193,17 @@ _route = presets.route(
     use_ssl=env.flag("MAIL_USE_SSL", False) if env.text("MAIL_USE_SSL") else None,
 )
 MAIL_TIMEOUT = env.number("MAIL_TIMEOUT", 30, 1, 3600)
+_oauth = {
+    "oauth_client_id": env.text("MAIL_OAUTH_CLIENT_ID"),
+    "oauth_client_secret": env.secret("MAIL_OAUTH_CLIENT_SECRET"),
+    "oauth_tenant": env.text("MAIL_OAUTH_TENANT"),
+    "oauth_refresh_token": env.secret("MAIL_OAUTH_REFRESH_TOKEN"),
+    "oauth_token_url": env.text("MAIL_OAUTH_TOKEN_URL"),
+    "oauth_authorize_url": env.text("MAIL_OAUTH_AUTHORIZE_URL"),
+    "oauth_scope": env.text("MAIL_OAUTH_SCOPE"),
+}
+MAIL_OAUTH_KEY = env.secret("MAIL_OAUTH_KEY")
+MAIL_OAUTH_EXPIRES = env.date("MAIL_OAUTH_EXPIRES")
 
 FLASKY_ADMIN = env.addresses("FLASKY_ADMIN")
 FLASKY_MAIL_SUBJECT_PREFIX = env.text("FLASKY_MAIL_SUBJECT_PREFIX", "[Flasky]")
@@ -228,7 +240,8 @@ if MAIL_BACKEND == "notify.outbox.EmailBackend":
     raise ImproperlyConfigured(f"MAIL_BACKEND={MAIL_BACKEND!r} is the outbox: name the backend it hands mail to")
 NOTIFY_TRANSPORT: dict[str, Any]
 if MAIL_BACKEND == "smtp":
-    NOTIFY_TRANSPORT = {"BACKEND": "notify.smtp.backend.EmailBackend", "OPTIONS": {**_smtp, **_ours}}
+    _given = {name: value for name, value in _oauth.items() if value}
+    NOTIFY_TRANSPORT = {"BACKEND": "notify.smtp.backend.EmailBackend", "OPTIONS": {**_smtp, **_ours, **_given}}
 elif MAIL_BACKEND == "inbox":
     NOTIFY_TRANSPORT = {"BACKEND": "flasky.inbox.EmailBackend", "OPTIONS": {"folder": str(VAR_DIR / "inbox")}}
 elif MAIL_BACKEND == "console":

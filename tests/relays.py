@@ -29,10 +29,10 @@ class Envelope:
 class Relay:
     """`with Relay() as relay`: listens on 127.0.0.1:relay.port until the block ends. Port 0 means a free one."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, **options: Any) -> None:
         self.envelopes: list[Envelope] = []
         self._arrived = threading.Condition()
-        self._controller = Controller(self, hostname="127.0.0.1", port=port, decode_data=False)
+        self._controller = Controller(self, hostname="127.0.0.1", port=port, decode_data=False, **options)
 
     @property
     def port(self) -> int:

@@ -58,6 +58,7 @@ MISTAKES = [
     ({"MAIL_PORT": "25  # submission"}, "MAIL_PORT='25  # submission' is not a whole number from 1 to 65535"),
     ({"MAIL_PORT": "２５"}, "MAIL_PORT='２５' is not a whole number from 1 to 65535"),
     ({"MAIL_PORT": "70000"}, "MAIL_PORT='70000' is not a whole number from 1 to 65535"),
+    ({"MAIL_OAUTH_EXPIRES": "soon"}, "MAIL_OAUTH_EXPIRES='soon' is not a date such as 2027-01-31"),
     ({"PORT": "http"}, "PORT='http' is not a whole number from 1 to 65535"),
     ({"MAIL_USE_TLS": "ture"}, "MAIL_USE_TLS='ture' is neither true/yes/on/1 nor false/no/off/0"),
     ({"DEBUG": "maybe"}, "DEBUG='maybe' is neither true/yes/on/1 nor false/no/off/0"),

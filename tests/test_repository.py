@@ -25,7 +25,7 @@ ARROWS = {
     "smtp": set(),
     "clock": set(),
     "models": {"clock"},
-    "operations": {"clock", "delivery", "dispatch", "events", "mail", "models", "rendering", "smtp", "storing"},
+    "operations": {"clock", "delivery", "dispatch", "events", "mail", "models", "oauth", "rendering", "smtp", "storing"},
     "previews": {"events", "models", "rendering"},
     "admin": {"delivery", "events", "models", "operations", "rendering", "smtp"},
     "management": {"clock", "delivery", "dispatch", "events", "models", "oauth", "operations", "smtp"},

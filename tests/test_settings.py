@@ -77,3 +77,30 @@ def test_a_path_to_postgresql_that_dies_silently_is_noticed_within_ten_seconds_u
     assert int(options["connect_timeout"]) == 9
     assert options["target_session_attrs"] == "read-write"
     assert (database["HOST"], database["PORT"]) == ("db1,db2", "5432,5432")
+
+
+def test_oauth_takes_the_place_of_the_password(tmp_path: Any) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("k4n4r\n")
+    shown = settings_of(
+        *("NOTIFY_TRANSPORT", "MAIL_OAUTH_EXPIRES", "MAIL_OAUTH_KEY", "SECRET_KEY_FALLBACKS"),
+        MAIL_SERVICE="outlook365",
+        MAIL_USERNAME="me@contoso.example",
+        MAIL_OAUTH_CLIENT_ID="id",
+        MAIL_OAUTH_CLIENT_SECRET_FILE=secret,
+        MAIL_OAUTH_TENANT="contoso.example",
+        MAIL_OAUTH_EXPIRES="2027-01-31",
+        MAIL_OAUTH_KEY="key",
+        SECRET_KEY_FALLBACKS="one, two",
+    )
+    options = shown.pop("NOTIFY_TRANSPORT")["OPTIONS"]
+    assert {name: value for name, value in options.items() if name.startswith("oauth")} == {
+        "oauth_client_id": "id",
+        "oauth_client_secret": "k4n4r",
+        "oauth_tenant": "contoso.example",
+    }
+    assert shown == {
+        "MAIL_OAUTH_EXPIRES": "2027-01-31",
+        "MAIL_OAUTH_KEY": "key",
+        "SECRET_KEY_FALLBACKS": ["one", "two"],
+    }

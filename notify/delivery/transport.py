@@ -59,7 +59,8 @@ def options() -> dict[str, Any]:
 
 def secrets() -> list[str]:
     """What must not stand in any text that is shown or kept."""
-    found = [str(options().get("password") or ""), *_keys_of_api({**options(), **_anymail()})]
+    found = [str(options().get(name) or "") for name in ("password", "oauth_client_secret", "oauth_refresh_token")]
+    found += _keys_of_api({**options(), **_anymail()})
     proxy = urlsplit(str(options().get("proxy") or ""))
     if login := proxy.password or proxy.username:  # a user without a password is a token
         found += [login, unquote(login)]
@@ -82,12 +83,17 @@ def fingerprint() -> str:
     """
     # Not repr(): that of a secret is a mask.
     known = [settings.NOTIFY_TRANSPORT, settings.FLASKY_MAIL_SENDER, *([_anymail()] if _anymail() else [])]
-    return _hashed(json.dumps(known, default=str))
+    return _hashed(json.dumps(known, default=_name))
 
 
 @functools.lru_cache(maxsize=4)
 def _hashed(plain: str) -> str:
     return hashlib.pbkdf2_hmac("sha256", plain.encode(), b"notify relay", 50_000, dklen=4).hex()
+
+
+def _name(value: Any) -> str:
+    """The same in every process: a callable's repr has its address."""
+    return str(getattr(value, "__qualname__", type(value).__name__)) if callable(value) else str(value)
 
 
 def describe() -> str:
@@ -98,6 +104,7 @@ def describe() -> str:
     words = [f"{plan['host']}:{plan['port']}"]
     words += ["TLS"] if plan.get("use_ssl") else ["STARTTLS"] if plan.get("use_tls") else []
     words += [_("as %s") % plan["username"]] if plan.get("username") else []
+    words += ["OAuth 2"] if plan.get("oauth_client_id") or plan.get("token") else []
     proxy = urlsplit(str(plan.get("proxy") or ""))
     words += [_("via proxy %s") % f"{proxy.hostname}:{proxy.port}"] if proxy.hostname else []
     return ", ".join(words)

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext as _
 
 from notify.smtp.providers import presets
 from notify.smtp.secret import Secret
@@ -90,9 +91,9 @@ def from_options(options: Mapping[str, Any]) -> Configuration | None:
         return None
     username = str(options.get("username") or "")
     if not given.get("oauth_client_id"):
-        raise ImproperlyConfigured("MAIL_OAUTH_CLIENT_ID is not set, and other MAIL_OAUTH_ variables are.")
+        raise ImproperlyConfigured(_("MAIL_OAUTH_CLIENT_ID is not set, and other MAIL_OAUTH_ variables are."))
     if not username:
-        raise ImproperlyConfigured("MAIL_USERNAME is not set: OAuth needs the mailbox that signs in.")
+        raise ImproperlyConfigured(_("MAIL_USERNAME is not set: OAuth needs the mailbox that signs in."))
     return Configuration(
         authority=_authority(str(options.get("host") or ""), username, given),
         username=username,
@@ -109,7 +110,7 @@ def _authority(host: str, username: str, given: Mapping[str, str]) -> Authority:
         authorize_url = given.get("oauth_authorize_url", "")
         for name, url in (("TOKEN", token_url), ("AUTHORIZE", authorize_url)):
             if url and not _is_private(url):
-                raise ImproperlyConfigured(f"MAIL_OAUTH_{name}_URL is not an https address.")
+                raise ImproperlyConfigured(_("%s is not an https address.") % f"MAIL_OAUTH_{name}_URL")
         return Authority(
             token_url=token_url,
             authorize_url=authorize_url,
@@ -131,7 +132,7 @@ def _authority(host: str, username: str, given: Mapping[str, str]) -> Authority:
             )
         case _:
             raise ImproperlyConfigured(
-                "MAIL_OAUTH_TOKEN_URL is not set, and no preset knows the provider of MAIL_SERVER."
+                _("MAIL_OAUTH_TOKEN_URL is not set, and no preset knows the provider of MAIL_SERVER.")
             )
     return known
 
@@ -141,7 +142,7 @@ def _usual_tenant(provider: Any, given: Mapping[str, str]) -> str:
     if provider.name == "outlook":
         return "consumers"
     if given.get("oauth_client_secret"):
-        raise ImproperlyConfigured("MAIL_OAUTH_TENANT is not set: an app with a secret belongs to one tenant.")
+        raise ImproperlyConfigured(_("MAIL_OAUTH_TENANT is not set: an app with a secret belongs to one tenant."))
     return "organizations"
 
 

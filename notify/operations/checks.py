@@ -7,15 +7,18 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
 from email.utils import parseaddr
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connection, router
 from django.utils.translation import gettext as _
 
+from notify.oauth import configuration
 from notify.smtp.providers import presets
 
 SHOWN = 5  # paths that a warning names
@@ -33,7 +36,8 @@ def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
                 id="notify.E001",
             )
         )
-    if bool(options.get("username")) != bool(options.get("password")):
+    by_token = bool(options.get("token")) or any(name.startswith("oauth_") for name in options)
+    if not by_token and bool(options.get("username")) != bool(options.get("password")):
         has, lacks = "MAIL_USERNAME", "MAIL_PASSWORD"
         if not options.get("username"):
             has, lacks = lacks, has
@@ -52,7 +56,39 @@ def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
                 id="notify.W003",
             )
         )
-    return found + _check_sender(options)
+    return found + _check_oauth(options) + _check_sender(options)
+
+
+def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
+    try:
+        if configuration.from_options(options) is None:
+            return []
+    except ImproperlyConfigured as error:
+        return [
+            Error(
+                str(error),
+                hint=_("See docs/providers.md for what your provider needs, and: manage.py mailauth"),
+                id="notify.E012",
+            )
+        ]
+    found: list[CheckMessage] = []
+    if options.get("password"):
+        found.append(
+            Error(
+                _("MAIL_PASSWORD and MAIL_OAUTH_CLIENT_ID are both set, so it is not clear how to sign in."),
+                hint=_("Unset MAIL_PASSWORD to sign in by OAuth, or all MAIL_OAUTH_ variables to use the password."),
+                id="notify.E011",
+            )
+        )
+    if missing := [name for name in ("oauthlib", "cryptography") if find_spec(name) is None]:
+        found.append(
+            Error(
+                _("OAuth needs packages that are not installed: %s.") % ", ".join(missing),
+                hint=_("Run: %s") % "pip install oauthlib cryptography",
+                id="notify.E013",
+            )
+        )
+    return found
 
 
 @register("notify", Tags.security)
@@ -60,11 +96,16 @@ def check_password_in_clear(app_configs: Sequence[Any] | None, **kwargs: Any) ->
     options = settings.NOTIFY_TRANSPORT["OPTIONS"]
     host = str(options.get("host") or "")
     encrypted = options.get("use_tls") or options.get("use_ssl")
-    if not options.get("password") or encrypted or (_is_this_machine(host) and not options.get("proxy")):
+    by_token = options.get("token") or options.get("oauth_client_id")
+    if encrypted or (_is_this_machine(host) and not options.get("proxy")):
+        return []
+    if not options.get("password") and not by_token:
         return []
     return [
         Warning(
-            _("MAIL_PASSWORD is sent to %s unencrypted: anyone on the network path can read it.") % host,
+            _("The access token is sent to %s unencrypted: anyone on the network path can read it.") % host
+            if by_token
+            else _("MAIL_PASSWORD is sent to %s unencrypted: anyone on the network path can read it.") % host,
             hint=_("Set MAIL_USE_TLS=true (STARTTLS, port 587) or MAIL_USE_SSL=true (TLS at once, port 465)."),
             id="notify.W010",
         )

@@ -42,6 +42,41 @@ def test_half_a_login(options: dict[str, Any], half: str) -> None:
     assert f"MAIL_{half.upper()} is set" in found[0].msg
 
 
+OAUTH = {"host": "smtp.gmail.com", "username": "me@gmail.com", "oauth_client_id": "id"}
+
+
+def test_a_token_needs_no_password(options: dict[str, Any], settings: Any) -> None:
+    settings.FLASKY_MAIL_SENDER = "me@gmail.com"
+    options |= OAUTH
+    assert ids(checks.check_mail_settings(None)) == []
+    for name in OAUTH:
+        del options[name]
+    options |= {"host": "localhost", "username": "me@gmail.com", "token": lambda: "token"}
+    assert ids(checks.check_mail_settings(None)) == []
+
+
+def test_both_a_password_and_oauth(options: dict[str, Any], settings: Any) -> None:
+    options |= OAUTH | {"password": "x"}
+    found = checks.check_mail_settings(None)
+    assert ids(found) == ["notify.E011"]
+    assert found[0].msg == "MAIL_PASSWORD and MAIL_OAUTH_CLIENT_ID are both set, so it is not clear how to sign in."
+
+
+@pytest.mark.parametrize("name", ["oauth_client_id", "username", "host"])
+def test_half_of_oauth(options: dict[str, Any], name: str) -> None:
+    options |= OAUTH | {"oauth_scope": "mail", name: ""}
+    assert ids(checks.check_mail_settings(None)) == ["notify.E012"]
+
+
+def test_oauth_without_its_packages(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    options |= OAUTH
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    found = checks.check_mail_settings(None)
+    assert ids(found) == ["notify.E013"]
+    assert found[0].msg == "OAuth needs packages that are not installed: oauthlib, cryptography."
+    assert found[0].hint == "Run: pip install oauthlib cryptography"
+
+
 def test_nobody_to_tell(options: dict[str, Any], settings: Any) -> None:
     settings.FLASKY_ADMIN = []
     assert ids(checks.check_mail_settings(None)) == ["notify.W003"]

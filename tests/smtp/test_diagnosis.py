@@ -23,6 +23,8 @@ from tests.smtp.test_api import REFUSALS
 CORPUS = tomllib.loads((Path(__file__).parent / "replies.toml").read_text(encoding="utf-8"))["reply"]
 MADE_UP = [row for row in CORPUS if row["source"].startswith("made up")]
 
+TOKENS = tomllib.loads((Path(__file__).parent / "token_errors.toml").read_text(encoding="utf-8"))["error"]
+
 # phase, words of the exception, broken, diagnosis
 BREAKS = [
     ("auth", "SMTPNotSupportedError: SMTP AUTH extension not supported by server.", False, "auth-not-offered"),
@@ -39,6 +41,24 @@ BREAKS = [
         False,
         "oauth-only",
     ),
+    (
+        "auth",
+        "SMTPNotSupportedError: The relay offers PLAIN, LOGIN to log in with: none takes a token.",
+        False,
+        "token-not-taken",
+    ),
+    *(("token", f"TokenRefused: {row['said']}", False, row["diagnosis"]) for row in TOKENS),
+    ("token", "TokenUnavailable: id.example: HTTP 503", True, "token-unavailable"),
+    ("token", "TokenUnavailable: id.example: TimeoutError: no answer within 10 s", True, "token-unavailable"),
+    ("token", "TokenUnavailable: id.example: HTTP 200, and no answer of OAuth 2", True, "token-unavailable"),
+    ("token", "TokenUnavailable: another process is still renewing the token", True, "token-unavailable"),
+    (
+        "token",
+        "TokenUnavailable: id.example: ProxyFailed: proxy p:1: it refused: Username and password",
+        True,
+        "token-proxy",
+    ),
+    ("token", "ValueError: the callable that is to return a token returned none", False, "token-refused"),
     ("tls", "SMTPNotSupportedError: STARTTLS extension not supported by server.", False, "starttls-not-offered"),
     ("tls", "SSLError: [SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)", False, "tls-on-plain-port"),
     ("tls", "SSLError: [SSL] record layer failure (_ssl.c:1006)", False, "tls-on-plain-port"),
@@ -165,6 +185,7 @@ def test_no_cause_of_the_rules_is_without_a_reply() -> None:
     assert {rule.id for rule in rules._REPLIES} - {rule.id for rule in deciding} <= {
         "oauth-only",
         "starttls-not-offered",
+        "token-not-taken",
     }  # see BREAKS
 
 

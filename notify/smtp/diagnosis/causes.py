@@ -44,6 +44,7 @@ _USE_STARTTLS = _("Set MAIL_USE_TLS=true and MAIL_USE_SSL=false (usual on ports 
 _USE_TLS = _("Set MAIL_USE_SSL=true and MAIL_USE_TLS=false (usual on port 465).")
 _WAIT = _("No action needed; retrying automatically. If it persists, check the network.")
 _CA = _("Have the relay send its whole chain, or let SSL_CERT_FILE name a file with the authority's certificate.")
+_AUTHORIZE = _("Run manage.py mailauth once. For a Microsoft app that signs in alone, set MAIL_OAUTH_CLIENT_SECRET.")
 _SET_SENDER = _("Set FLASKY_MAIL_SENDER to the address in MAIL_USERNAME.")
 
 # ruff: noqa: E501  (tables: a row is a line)
@@ -57,11 +58,11 @@ _LOGIN = [
     ("authorization-code", _("The provider wants an authorization code (授权码), not the login password."), _AUTHORIZATION_CODE),
     ("smtp-service-off", _("The SMTP service of this mailbox is switched off."), _AUTHORIZATION_CODE),
     ("microsoft-auth-off", _("Microsoft has SMTP AUTH switched off for the tenant or the mailbox."),
-     _("An administrator allows authenticated SMTP for the mailbox; else another provider, or one that takes OAuth.")),
+     _("An administrator allows authenticated SMTP for the mailbox (Exchange admin center: Manage email apps); OAuth needs it, too.")),
     ("microsoft-basic-auth-gone", _("Microsoft takes no user and password here any more, only OAuth."),
-     _("Use another provider, or a relay that speaks OAuth to Microsoft.")),
+     _("Sign in by OAuth 2: set MAIL_OAUTH_CLIENT_ID instead of MAIL_PASSWORD (docs/providers.md).")),
     ("oauth-only", _("The relay takes no user and password, only OAuth."),
-     _("Have logins with a password allowed, an app password say; else use another provider: Flasky speaks no OAuth.")),
+     _("Sign in by OAuth 2: set MAIL_OAUTH_CLIENT_ID instead of MAIL_PASSWORD (docs/providers.md).")),
     ("ses-credentials", _("Amazon SES did not accept user and password; AWS access keys are not SMTP credentials."),
      _named(_("Make SMTP credentials in the SES console, in the same region as MAIL_SERVER."))),
     ("bad-credentials", _("The relay did not accept user and password."),
@@ -73,6 +74,50 @@ _LOGIN = [
      _("Switch TLS on (MAIL_USE_TLS=true). Where it is on: the relay's port for logins (587 or 465), or no login at all.")),
     ("ehlo-name", _("The relay does not accept the name this machine says in EHLO."),
      _("Set MAIL_EHLO to this machine's full host name, such as www.example.com.")),
+]
+_TOKEN = [
+    ("token-not-authorized", _("No one has signed in for this mailbox yet, so there is no refresh token."), _AUTHORIZE),
+    ("token-grant-ended", _("The permission has ended: the refresh token expired or was revoked, or the account's password was changed."),
+     _("Run manage.py mailauth again. If MAIL_OAUTH_REFRESH_TOKEN is set, replace it.")),
+    ("google-grant-ended", _("Google has ended the permission. While the project's publishing status is Testing, that happens after 7 days."),
+     _("In the Google Cloud console set the publishing status to In production, then run manage.py mailauth again.")),
+    ("token-declined", _("The sign-in was declined, or its code expired before it was completed."),
+     _("Run manage.py mailauth again and complete the sign-in.")),
+    ("token-secret-wrong", _("The client secret is wrong."),
+     _("Set MAIL_OAUTH_CLIENT_SECRET to the secret's value (Microsoft: not its Secret ID), and check MAIL_OAUTH_CLIENT_ID.")),
+    ("token-secret-expired", _("The client secret has expired."),
+     _("Make a new one (Microsoft: Certificates & secrets) and put its value into MAIL_OAUTH_CLIENT_SECRET.")),
+    ("token-client-unknown", _("The provider does not know this app, or not in this tenant."),
+     _("Check MAIL_OAUTH_CLIENT_ID and, at Microsoft, MAIL_OAUTH_TENANT.")),
+    ("token-tenant-unknown", _("Microsoft does not know this tenant."),
+     _("Set MAIL_OAUTH_TENANT to the Directory (tenant) ID, or to a domain of the organization.")),
+    ("token-no-consent", _("The app's permission to send mail has not been consented to."),
+     _("An administrator grants it (API permissions: SMTP.Send, or SMTP.SendAsApp for the app alone), or run manage.py mailauth and accept.")),
+    ("token-mfa", _("Microsoft wants the person to sign in again, with multi-factor authentication."),
+     _("Run manage.py mailauth again. An app that signs in alone (SMTP.SendAsApp) needs no person.")),
+    ("token-public-client", _("The app must present a secret, or must not, and MAIL_OAUTH_CLIENT_SECRET does not match that."),
+     _("Set MAIL_OAUTH_CLIENT_SECRET; or unset it and, at Microsoft, allow public client flows under Authentication.")),
+    ("token-not-allowed", _("A policy of the organization does not allow this app or this person."),
+     _("An administrator must allow it (Microsoft Entra: Conditional Access, and who is assigned to the app).")),
+    ("token-app-kind", _("The app may not sign in this way."),
+     _("Check its registration: supported account types, platform and redirect address, and API permissions.")),
+    ("token-scope-refused", _("The provider does not know the requested scope, or not for this app."),
+     _("Unset MAIL_OAUTH_SCOPE to use the preset's, and check the app's API permissions.")),
+    ("token-key-changed", _("The stored refresh token was encrypted with another key."),
+     _("Put the earlier key into SECRET_KEY_FALLBACKS, or run manage.py mailauth again.")),
+    ("token-endpoint-wrong", _("The token address is not that of an OAuth 2 server."),
+     _("Check MAIL_OAUTH_TOKEN_URL and MAIL_OAUTH_TENANT.")),
+    ("token-certificate", _("The certificate of the authorization server could not be verified."),
+     _("Check this machine's clock, and what inspects TLS on the way; SSL_CERT_FILE can name a file with the authority's certificate.")),
+    ("token-proxy", _("The token request did not get through the proxy."), _("Check MAIL_PROXY (or ALL_PROXY), and that it lets HTTPS through.")),
+    ("token-unavailable", _("The authorization server cannot be reached, or does not work at the moment."), _WAIT),
+    ("token-refused", _("No access token was issued."), _("See the error for the reason; manage.py mailauth signs in again.")),
+    ("token-not-taken", _("The mail server takes no access token: TLS is off, or it has no OAuth."),
+     _("Switch TLS on (MAIL_USE_TLS=true). If it is on, use MAIL_PASSWORD instead of MAIL_OAUTH_CLIENT_ID.")),
+    ("token-not-accepted", _("The mail server did not accept the access token for this user."),
+     _("MAIL_USERNAME must be the mailbox that signed in (manage.py mailauth --status), and the scope one for SMTP.")),
+    ("microsoft-app-not-permitted", _("Microsoft accepted the token, but not for this mailbox: Exchange does not know the app, the app has no permission for the mailbox, or SMTP AUTH is off for it."),
+     _("In Exchange Online PowerShell: New-ServicePrincipal, Add-MailboxPermission, Set-CASMailbox -SmtpClientAuthenticationDisabled $false (docs/providers.md).")),
 ]
 _TLS = [
     ("starttls-required", _("The relay insists on TLS, and it is off."), _USE_STARTTLS),
@@ -183,7 +228,7 @@ CAUSES = MappingProxyType(
         for each in (
             *(
                 Diagnosis(id=name, cause=cause, fix=fix, relay=True)
-                for name, cause, fix in (*_LOGIN, *_TLS, *_SENDER, *_NETWORK, *_API)
+                for name, cause, fix in (*_LOGIN, *_TOKEN, *_TLS, *_SENDER, *_NETWORK, *_API)
             ),
             *(Diagnosis(id=name, cause=cause, fix=fix) for name, cause, fix in (*_ONE_MESSAGE, *_ONE_MESSAGE_TO_API)),
             *(Diagnosis(id=name, cause=cause, fix=fix, relay=True, pause=pause) for name, cause, fix, pause in _PAUSES),

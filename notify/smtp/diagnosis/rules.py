@@ -13,6 +13,7 @@ __all__ = ["Diagnosis", "diagnose", "known"]
 NETEASE = ("163", "126", "yeah", "188", "vip163", "vip126", "163-enterprise")
 FOR_NOW = tuple(range(400, 500))
 FOR_GOOD = tuple(range(500, 600))
+_TOKEN = ("token",)
 _OF_RECIPIENT = ("recipient", "data", "end")
 _STATUS = re.compile(r"#?([245]\.\d{1,3}\.\d{1,3})\b")
 # Links, addresses and the names of hosts: what stands in them by chance says nothing.
@@ -66,6 +67,9 @@ class Rule:
 # fmt: off
 _REPLIES: tuple[Rule, ...] = (
     # --- By words
+    # Logins with an access token: their refusals are followed by the mechanism (notify.smtp.login)
+    Rule("microsoft-app-not-permitted", r"authentication unsuccessful.*\((xoauth2|oauthbearer)\b", (535,), ("auth",), status=r"5\.7\.3"),
+    Rule("token-not-accepted", r"^(?!.*smtpclientauthentication).*\((xoauth2|oauthbearer)\b", FOR_GOOD, ("auth",)),
     # The machine's own name. Google names the command in brackets: without (EHLO) it is a question of pace.
     Rule("ehlo-name", r"try again later, closing connection\. \((ehlo|helo)\)"),
     Rule("ehlo-name", r"need fully-qualified hostname|\b(helo|ehlo)\b.{0,60}(invalid|not valid|reject|not found|bad\b|fully[- ]qualified|should be|not resolve)|(invalid|bad|forged|wrong|real (host ?)?name|ungültig).{0,40}\b(helo|ehlo)\b|helo ?host error"),
@@ -124,6 +128,7 @@ _REPLIES: tuple[Rule, ...] = (
     Rule("starttls-required", r"must issue (a )?starttls|starttls (command )?(is )?(required|first)|(encryption|\btls|\bssl) (is )?(required|needed|mandatory)|must use (tls|ssl|starttls|encryption)|secure connection is requi|plain ?text authentication (is )?(disallowed|not allowed|disabled)|verschlüssel\w+.{0,20}(erforderlich|nötig|notwendig)|unverschlüsselt|(请|必须|需要?)使用 ?(ssl|tls|加密)|暗号化.{0,10}(必要|必須)"),
     Rule("starttls-not-offered", r"starttls extension not supported"),
     # Logging in
+    Rule("token-not-taken", r"none takes a token"),
     Rule("oauth-only", r"\b(xoauth2?|oauthbearer)\b.* none takes user and password"),
     Rule("auth-not-offered", r"auth extension not supported|auth.{0,20} not advertised|authentication not enabled|no suitable authentication method|none takes user and password|mechanism (is )?too weak"),
     Rule("account-disabled", r"(account|user|mailbox|login)\b.{0,30}(disabled|suspended|locked|blocked|frozen|deactivated)|konto.{0,20}gesperrt|(用户|[帐账][号户]).{0,10}(锁定|冻结|停用|禁用)|アカウント.{0,10}(停止|ロック|無効)", FOR_GOOD, ("auth",)),
@@ -177,6 +182,27 @@ _APIS: tuple[Rule, ...] = (  # codes are HTTP's
     Rule("unsupported-by-api", phases=(PREPARE,)),
 )
 _BREAKS: tuple[Rule, ...] = (
+    Rule("token-not-authorized", r"no refresh token", phases=_TOKEN),
+    Rule("token-key-changed", r"cannot be decrypted", phases=_TOKEN),
+    Rule("token-secret-wrong", r"AADSTS7000215\b|invalid_client: the provided client secret is invalid|client secret .{0,20}(invalid|wrong)", phases=_TOKEN),
+    Rule("token-secret-expired", r"AADSTS7000222\b", phases=_TOKEN),
+    Rule("token-public-client", r"AADSTS(7000218|700025|90023)\b|client_secret is missing", phases=_TOKEN),
+    Rule("token-tenant-unknown", r"AADSTS(90002|900023|50194)\b", phases=_TOKEN),
+    Rule("token-client-unknown", r"AADSTS(700016|7000112|900144)\b|client was not found", phases=_TOKEN),
+    Rule("token-no-consent", r"AADSTS(65001|65004|90094)\b|consent_required", phases=_TOKEN),
+    Rule("token-mfa", r"AADSTS500(76|79|72|74|78)\b|interaction_required|login_required", phases=_TOKEN),
+    Rule("token-not-allowed", r"AADSTS(50105|530\d\d|53000\d|50020|50057|50034)\b|admin_policy_enforced|org_internal|access_denied: .*policy", phases=_TOKEN),
+    Rule("token-scope-refused", r"AADSTS(70011|1002012|650053|28000)\b|invalid_scope", phases=_TOKEN),
+    Rule("token-declined", r"\b(access_denied|expired_token|authorization_declined|code_expired)\b", phases=_TOKEN),
+    Rule("google-grant-ended", r"invalid_grant", phases=_TOKEN, names=r"googleapis\.com"),
+    Rule("token-grant-ended", r"invalid_grant", phases=_TOKEN),
+    Rule("token-secret-wrong", r"invalid_client", phases=_TOKEN),
+    Rule("token-app-kind", r"unauthorized_client|unsupported_grant_type|redirect_uri_mismatch|unsupported_response_type", phases=_TOKEN),
+    Rule("token-certificate", r"certificate verify failed", phases=_TOKEN),
+    Rule("token-proxy", r"ProxyFailed", phases=_TOKEN),
+    Rule("token-endpoint-wrong", r"HTTP [34]\d\d, (and no answer|a redirect)", phases=_TOKEN, broken=False),
+    Rule("token-unavailable", phases=_TOKEN, broken=True),
+    Rule("token-refused", phases=_TOKEN),
     Rule("proxy-cannot-reach", r"cannot reach|: HTTP/\S+ (502|503|504)", phases=("proxy",)),
     Rule("proxy-login", r"authentication failure|no acceptable auth|unexpected socks authentication|: HTTP/\S+ 40[17]", phases=("proxy",)),
     Rule("proxy-unusable", phases=("proxy",)),

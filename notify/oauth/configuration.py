@@ -21,7 +21,7 @@ class Authority:
     """An authorization server. `scope`: for a person's mailbox. `app_scope`: for the app alone; None: not possible.
 
     `device_url`, `authorize_url`, `revoke_url`: "" where the provider has none for mail. `parameters`: further ones of
-    the authorization request.
+    the authorization request. `redirect_host`: this machine's name that it takes with any port (RFC 8252 7.3).
     """
 
     token_url: str
@@ -31,6 +31,7 @@ class Authority:
     scope: str = ""
     app_scope: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    redirect_host: str = "127.0.0.1"
 
     @property
     def host(self) -> str:
@@ -43,6 +44,7 @@ def _microsoft(login: str, mail: str, tenant: str) -> Authority:
         token_url=f"{base}/token",
         authorize_url=f"{base}/authorize",
         device_url=f"{base}/devicecode",
+        redirect_host="localhost",
         scope=f"https://{mail}/SMTP.Send offline_access",
         app_scope=None if tenant == "consumers" else f"https://{mail.replace('office.com', 'office365.com')}/.default",
     )

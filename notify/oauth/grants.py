@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
@@ -110,8 +110,10 @@ def device_code(configuration: Configuration, deadline: Deadline) -> DeviceCode:
 def authorization_url(configuration: Configuration, *, redirect_uri: str, state: str, verifier: str) -> str:
     """Where a person's browser goes (RFC 6749 4.1.1, RFC 7636 4.3)."""
     client = _library().WebApplicationClient(configuration.client_id)
+    address = configuration.authority.authorize_url
     url = client.prepare_request_uri(
-        configuration.authority.authorize_url,
+        # oauthlib insists on https; the configuration lets http pass on this machine alone.
+        address.replace("http:", "https:", 1),
         redirect_uri=redirect_uri,
         scope=configuration.authority.scope,
         state=state,
@@ -120,7 +122,7 @@ def authorization_url(configuration: Configuration, *, redirect_uri: str, state:
         login_hint=configuration.username,
         **configuration.authority.parameters,
     )
-    return str(url)
+    return str(url).replace("https:", urlsplit(address).scheme + ":", 1)
 
 
 def new_verifier() -> Secret:

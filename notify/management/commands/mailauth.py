@@ -1,0 +1,209 @@
+"""manage.py mailauth: sign in once for the mailbox that sends, see how long that lasts, or take it back."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from notify.delivery import transport
+from notify.management.database import errors_explained
+from notify.models import OAuthToken
+from notify.oauth import configuration as configurations
+from notify.oauth import grants, registration, sign_in, store, tokens
+from notify.oauth.configuration import Configuration
+from notify.oauth.endpoint import TokenRefused, TokenUnavailable
+from notify.oauth.grants import Answer
+from notify.operations import actions
+from notify.smtp.diagnosis import rules
+from notify.smtp.dial import Deadline
+from notify.smtp.failure import from_exception, one_line
+
+
+class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # what is missing is said with what to register
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.description = _(
+            "Sign in once for the mailbox that sends (OAuth 2), and keep the refresh token, encrypted."
+        )
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--device", action="store_true", help=_("by a code that is entered on any device (Microsoft)"))
+        how.add_argument("--browser", action="store_true", help=_("by a browser that is sent back to this machine"))
+        how.add_argument("--status", action="store_true", help=_("show whose tokens there are, and until when"))
+        how.add_argument("--revoke", action="store_true", help=_("revoke the refresh token and delete it"))
+        parser.add_argument("--port", type=int, default=0, help=_("of 127.0.0.1, with --browser; default: a free one"))
+
+    def handle(
+        self, *args: Any, device: bool, browser: bool, status: bool, revoke: bool, port: int, **options: Any
+    ) -> None:
+        configuration = self._configured()
+        with errors_explained(), _explained():
+            if status:
+                self.stdout.write("\n".join(_status_lines(configuration)))
+            elif revoke:
+                self._revoke(configuration)
+            elif configuration.app_alone and not (device or browser):
+                self._try_app(configuration)
+            else:
+                self._sign_in(configuration, by_device=not browser, by_browser=not device, port=port)
+
+    def _configured(self) -> Configuration:
+        plan = transport.options()
+        try:
+            found = configurations.from_options(plan)
+            if found is None:
+                raise ImproperlyConfigured(_("MAIL_OAUTH_CLIENT_ID is not set."))
+            grants.require_library()
+            store.require_library()
+        except ImproperlyConfigured as error:
+            provider = transport.provider()
+            steps = registration.steps(provider.oauth if provider else "")
+            numbered = [f"{number}. {line}" for number, line in enumerate(steps, 1)]
+            raise CommandError("\n".join([str(error), _("What to register:"), *numbered]), returncode=2) from None
+        return found
+
+    def _try_app(self, configuration: Configuration) -> None:
+        self._say(_("The app signs in alone, with its secret: no person is needed."))
+        tokens.forget()
+        found = tokens.Tokens(configuration)(Deadline(tokens.REQUEST_SECONDS))
+        self._say(_("It was issued an access token (%s).") % found.origin)
+        self._say(_("Next: manage.py sendtestmail --check"))
+
+    def _sign_in(self, configuration: Configuration, *, by_device: bool, by_browser: bool, port: int) -> None:
+        authority = configuration.authority
+        if by_device and authority.device_url:
+            answer = self._by_device(configuration)
+        elif by_browser and authority.authorize_url:
+            answer = self._by_browser(configuration, port)
+        elif by_browser:
+            raise CommandError(_("MAIL_OAUTH_AUTHORIZE_URL is not set, so no one can sign in."), returncode=2)
+        else:
+            raise CommandError(
+                _("%s has no sign-in by device code for mail: use --browser") % authority.host, returncode=2
+            )
+        if not answer.refresh_token:
+            raise CommandError(
+                _("%s issued no refresh token. Often MAIL_OAUTH_SCOPE must name offline_access, too.") % authority.host
+            )
+        store.authorize(configuration, answer)
+        tokens.forget()
+        self._say(_("Signed in. The refresh token is stored, encrypted, and access tokens are renewed automatically."))
+        if actions.probe():
+            self._say(_("Delivery had stopped and is tried again now."))
+        self._say(_("Next: manage.py sendtestmail --check"))
+
+    def _by_device(self, configuration: Configuration) -> Answer:
+        code = grants.device_code(configuration, Deadline(sign_in.REQUEST_SECONDS))
+        self._say(_("In a browser on any device, open %s") % code.verification_url)
+        self._say(
+            _("Enter the code %(code)s within %(minutes)d min, and sign in as %(user)s.")
+            % {"code": code.user_code, "minutes": code.lifetime // 60, "user": configuration.username}
+        )
+        return sign_in.by_device(configuration, code)
+
+    def _by_browser(self, configuration: Configuration, port: int) -> Answer:
+        with sign_in.Redirect(configuration, port=port) as redirect:
+            self._say(_("In a browser, open this address and sign in as %s:") % configuration.username)
+            self.stdout.write(redirect.url)
+            self._say(
+                _(
+                    "The browser is then sent to %s on this machine. If it runs on another machine, that page does not "
+                    "load: copy its address from the browser and paste it here."
+                )
+                % redirect.uri
+            )
+            return redirect.wait(sys.stdin, self._say)
+
+    def _revoke(self, configuration: Configuration) -> None:
+        row = OAuthToken.objects.filter(key=configuration.key).first()
+        host = configuration.authority.host
+        if row is None:
+            self._say(_("There is nothing to revoke for %s.") % configuration.username)
+            return
+        at_provider = False
+        with contextlib.suppress(TokenRefused):  # unreadable here, or void there: only what is stored is left
+            token = store.refresh_token(row, configuration)
+            if token and configuration.authority.revoke_url:
+                grants.revoke(configuration, token, Deadline(sign_in.REQUEST_SECONDS))
+                at_provider = True
+        store.forget(configuration)
+        tokens.forget()
+        if at_provider:
+            self._say(_("Revoked at %s and deleted here.") % host)
+        else:
+            self._say(
+                _("Deleted here. To end the permission itself, remove the app in the account's settings at %s.") % host
+            )
+        if configuration.refresh_token:
+            self._say(_("MAIL_OAUTH_REFRESH_TOKEN is still set: unset it, too."))
+
+    def _say(self, words: str) -> None:
+        self.stdout.write(one_line(words))
+        self.stdout.flush()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """What the authorization server refused is a CommandError with cause and fix."""
+    try:
+        yield
+    except (TokenRefused, TokenUnavailable) as error:
+        lines, known = [str(error)], rules.diagnose(from_exception(error))
+        if known:
+            lines += [f"{_('cause')}: {known.cause}", f"{_('fix')}: {known.fix}"]
+        raise CommandError("\n".join(lines)) from None
+
+
+def _status_lines(configuration: Configuration) -> list[str]:
+    row = OAuthToken.objects.filter(key=configuration.key).first() or OAuthToken()
+    expires = getattr(settings, "MAIL_OAUTH_EXPIRES", None)
+    facts = [
+        (_("mailbox"), configuration.username),
+        (_("client"), configuration.client_id),
+        (_("issued by"), configuration.authority.host),
+        (_("scope"), row.scope or configuration.authority.scope or _("none")),
+        (_("signed in"), _moment(row.authorized_at) or _("never")),
+        (_("refresh token"), _refresh_token(row, configuration)),
+        (_("access token"), _until(row.expires_at if row.access_token else None)),
+        (_("last renewal"), _moment(row.renewed_at) or _("never")),
+        (_("last error"), f"{_moment(row.failed_at)}: {row.error}" if row.error else _("none")),
+        (_("secret expires"), str(expires or _("not known (MAIL_OAUTH_EXPIRES)"))),
+    ]
+    return [one_line(f"{name}: {value}") for name, value in facts]
+
+
+def _refresh_token(row: OAuthToken, configuration: Configuration) -> str:
+    try:
+        token = store.refresh_token(row, configuration)
+    except TokenRefused:
+        return _("stored, but encrypted with another key")
+    if not token:
+        return (
+            _("none, and none is needed: the app signs in alone")
+            if configuration.app_alone
+            else _("none: run manage.py mailauth")
+        )
+    if token == configuration.refresh_token:
+        return _("from MAIL_OAUTH_REFRESH_TOKEN")
+    return (
+        _("stored, until %s") % _moment(row.refresh_expires_at)
+        if row.refresh_expires_at
+        else _("stored; no end is known")
+    )
+
+
+def _until(moment: datetime | None) -> str:
+    if moment is None:
+        return _("none")
+    return (_("valid until %s") if moment > timezone.now() else _("ended %s")) % _moment(moment)
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M %Z}" if moment else ""

@@ -40,7 +40,7 @@ def test_every_refusal_on_the_page_is_one_that_is_recognised(reply: str) -> None
 @pytest.mark.parametrize("service", ["gmail", "163", "qq", "outlook365"])
 def test_the_big_four_have_their_three_lines_and_their_refusals_in_both_languages(part: str, service: str) -> None:
     lines = re.search(
-        rf"^MAIL_SERVICE={service}\nMAIL_USERNAME=\S+\nMAIL_PASSWORD=.+\n```(.*?)(?=\n##|\Z)", part, re.M | re.S
+        rf"^MAIL_SERVICE={service}\nMAIL_USERNAME=\S+\nMAIL_PASSWORD=[^\n]+\n```(.*?)(?=\n##|\Z)", part, re.M | re.S
     )
     assert lines
     assert len(re.findall(r"^\| `", lines[1], re.MULTILINE)) >= 4
@@ -50,3 +50,11 @@ def test_both_languages_know_the_same_refusals() -> None:
     english, chinese = PAGE.split("\n## 中文\n")
     of_both = set(re.findall(r"`(\d{3} [^`]+)`", chinese))
     assert of_both <= set(re.findall(r"`(\d{3} [^`]+)`", english))
+
+
+@pytest.mark.parametrize("error", sorted(set(re.findall(r"`([a-z_]+: (?:AADSTS\d+|Token has)[^`]*)`", PAGE))))
+def test_every_error_about_tokens_on_the_page_is_one_that_is_recognised(error: str) -> None:
+    host = "oauth2.googleapis.com" if "Token has" in error else "login.microsoftonline.com"
+    found = diagnose(Failure(phase="token", text=f"TokenRefused: {host}: {error}"))
+    assert found
+    assert found.id != "token-refused"

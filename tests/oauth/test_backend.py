@@ -97,18 +97,18 @@ class TestTheOutbox:
         use_transport("notify.smtp.backend.EmailBackend", **plan, oauth_refresh_token=self.given)
 
     def test_nothing_is_fetched_when_a_mail_is_stored(self, oauth: OAuthServer) -> None:
-        send_mail("you@example.com", "Hello", "mail/test")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
         assert oauth.requests == []
         assert not OAuthToken.objects.exists()
 
     def test_a_mail_is_delivered(self, relay: TokenRelay) -> None:
-        send_mail("you@example.com", "Hello", "mail/test")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
         worker.deliver_due()
         assert len(relay.wait_for(1)) == 1
         assert Message.objects.get().state == "sent"
 
     def test_a_server_that_is_away_interrupts_delivery(self, oauth: OAuthServer, relay: TokenRelay) -> None:
-        send_mail("you@example.com", "Hello", "mail/test")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
         oauth.faults.append((503, ""))
         worker.deliver_due()
         assert (Relay.current().state, Relay.current().reason) == ("down", "TokenUnavailable: 127.0.0.1: HTTP 503")
@@ -117,7 +117,7 @@ class TestTheOutbox:
         assert (Relay.current().state, Message.objects.get().state) == ("open", "sent")
 
     def test_a_revoked_permission_puts_delivery_on_hold(self, oauth: OAuthServer) -> None:
-        send_mail("you@example.com", "Hello", "mail/test")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
         oauth.validator.revoke_family(oauth.validator.refresh[self.given].family)
         worker.deliver_due()
         reason = "TokenRefused: 127.0.0.1: invalid_grant: no description"
@@ -128,7 +128,7 @@ class TestTheOutbox:
     def test_a_token_that_is_refused_twice_puts_delivery_on_hold(
         self, oauth: OAuthServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        send_mail("you@example.com", "Hello", "mail/test")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
         monkeypatch.setattr(oauth, "takes", lambda token: False)
         worker.deliver_due()
         reason = f"535 5.7.8 Username and Password not accepted (XOAUTH2: status 401, schemes bearer, scope {SCOPE})"

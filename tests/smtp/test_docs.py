@@ -39,11 +39,10 @@ def test_every_refusal_on_the_page_is_one_that_is_recognised(reply: str) -> None
 @pytest.mark.parametrize("part", PAGE.split("\n## 中文\n"), ids=["English", "Chinese"])
 @pytest.mark.parametrize("service", ["gmail", "163", "qq", "outlook365"])
 def test_the_big_four_have_their_three_lines_and_their_refusals_in_both_languages(part: str, service: str) -> None:
-    lines = re.search(
+    blocks = re.findall(
         rf"^MAIL_SERVICE={service}\nMAIL_USERNAME=\S+\nMAIL_PASSWORD=[^\n]+\n```(.*?)(?=\n##|\Z)", part, re.M | re.S
     )
-    assert lines
-    assert len(re.findall(r"^\| `", lines[1], re.MULTILINE)) >= 4
+    assert max(len(re.findall(r"^\| `", block, re.MULTILINE)) for block in blocks) >= 4
 
 
 def test_both_languages_know_the_same_refusals() -> None:

@@ -160,7 +160,11 @@ def panel(request: HttpRequest) -> dict[str, Any]:
         "chart": chart.draw(status.hours),
         "buttons": BUTTONS[Relay.State(status.relay.state)] if request.user.has_perm(OPERATE) else [],
         "recipients": _test_recipients(request),
-        "problems": checks.check_mail_settings(None),
+        "problems": [
+            *checks.check_mail_settings(None),
+            *checks.check_secret_expiry(None),
+            *checks.check_permission_expiry(None),
+        ],
         "messages_url": reverse("admin:notify_message_changelist") if sees_messages else "",
         "reason_length": REASON_LENGTH,
     }

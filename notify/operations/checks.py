@@ -1,11 +1,13 @@
 """System checks: what is configured wrongly, said before a mail is lost to it. E stops, W warns."""
 
+import contextlib
 import ipaddress
 import os
 import shlex
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from email.utils import parseaddr
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +17,15 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, connection, router
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, router
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from notify.models import OAuthToken
 from notify.oauth import configuration
 from notify.smtp.providers import presets
 
+EXPIRY_WARNING = timedelta(days=14)
 SHOWN = 5  # paths that a warning names
 
 
@@ -89,6 +94,64 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register("notify")
+def check_secret_expiry(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The date is the operator's to set: no answer of a provider tells it."""
+    ends: date | None = getattr(settings, "MAIL_OAUTH_EXPIRES", None)
+    today = timezone.localdate()
+    if ends is None or _oauth() is None or ends > today + EXPIRY_WARNING:
+        return []
+    return [
+        Warning(
+            (
+                _("The OAuth client secret expired on %s (MAIL_OAUTH_EXPIRES).")
+                if ends < today
+                else _("The OAuth client secret expires on %s (MAIL_OAUTH_EXPIRES).")
+            )
+            % ends.isoformat(),
+            hint=_("Make a new one, put it into MAIL_OAUTH_CLIENT_SECRET, and its date into MAIL_OAUTH_EXPIRES."),
+            id="notify.W014",
+        )
+    ]
+
+
+@register("notify", Tags.database)
+def check_permission_expiry(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Of a refresh token, where the provider said when it ends."""
+    configured = _oauth()
+    if configured is None:
+        return []
+    soon = timezone.now() + EXPIRY_WARNING
+    try:
+        ends = (
+            OAuthToken.objects.filter(key=configured.key, refresh_expires_at__lte=soon)
+            .values_list("refresh_expires_at", flat=True)
+            .first()
+        )
+    except DatabaseError:  # not migrated yet
+        return []
+    if ends is None:
+        return []
+    words = (
+        _("The permission to send as %(user)s ended on %(date)s.")
+        if ends < timezone.now()
+        else _("The permission to send as %(user)s ends on %(date)s.")
+    )
+    return [
+        Warning(
+            words % {"user": configured.username, "date": timezone.localdate(ends).isoformat()},
+            hint=_("Sign in again: manage.py mailauth"),
+            id="notify.W015",
+        )
+    ]
+
+
+def _oauth() -> configuration.Configuration | None:
+    with contextlib.suppress(ImproperlyConfigured):  # E012 says so
+        return configuration.from_options(settings.NOTIFY_TRANSPORT["OPTIONS"])
+    return None
 
 
 @register("notify", Tags.security)

@@ -160,6 +160,7 @@ class SelfTest:
         elif sender.endswith("@example.com") and host not in ("localhost", "127.0.0.1", "::1"):
             yield _("the sender is %s, which no provider accepts: set FLASKY_MAIL_SENDER") % sender
         yield from (problem.msg for problem in checks.check_password_in_clear(None))
+        yield from (problem.msg for problem in checks.check_secret_expiry(None))
         if self._options.get("use_tls") and port == 465:
             yield _("MAIL_USE_TLS on port 465: that port speaks TLS from the first byte (MAIL_USE_SSL)")
         if self._options.get("use_ssl") and port in (25, 587):

@@ -416,3 +416,12 @@ def test_machines_that_disagree_are_named(admin_client: Client, settings: Any, m
     page = page_of(admin_client)
     assert "Workers have different mail settings: " in page
     assert "elsewhere (working)" in page
+
+
+def test_a_client_secret_that_ends_soon_is_told(admin_client: Client, use_transport: Any, settings: Any) -> None:
+    plan = {"host": "smtp.gmail.com", "port": 587, "username": "a@gmail.com", "oauth_client_id": "x"}
+    use_transport("notify.smtp.backend.EmailBackend", **plan)
+    settings.MAIL_OAUTH_EXPIRES = timezone.localdate() + timedelta(days=14)
+    assert f"The OAuth client secret expires on {settings.MAIL_OAUTH_EXPIRES}" in page_of(admin_client)
+    settings.MAIL_OAUTH_EXPIRES += timedelta(days=1)
+    assert "client secret" not in page_of(admin_client)

@@ -1,13 +1,16 @@
 """What `manage.py check` says, with id and hint."""
 
 import re
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.checks import registry as check_registry
+from django.utils import timezone
 
+from notify.oauth import configuration, store
 from notify.operations import checks
 
 registry = check_registry.registry
@@ -75,6 +78,44 @@ def test_oauth_without_its_packages(options: dict[str, Any], monkeypatch: pytest
     assert ids(found) == ["notify.E013"]
     assert found[0].msg == "OAuth needs packages that are not installed: oauthlib, cryptography."
     assert found[0].hint == "Run: pip install oauthlib cryptography"
+
+
+def in_days(number: int) -> date:
+    return timezone.localdate() + timedelta(days=number)
+
+
+@pytest.mark.parametrize(
+    ("days", "words"), [(15, ""), (14, "expires on"), (0, "expires on"), (-1, "expired on"), (None, "")]
+)
+def test_a_client_secret_that_ends_soon(options: dict[str, Any], settings: Any, days: int | None, words: str) -> None:
+    options |= OAUTH
+    settings.MAIL_OAUTH_EXPIRES = None if days is None else in_days(days)
+    found = checks.check_secret_expiry(None)
+    assert ids(found) == ["notify.W014"] * bool(words)
+    if words and days is not None:
+        assert found[0].msg == f"The OAuth client secret {words} {in_days(days)} (MAIL_OAUTH_EXPIRES)."
+
+
+def test_a_date_says_nothing_of_a_password(options: dict[str, Any], settings: Any) -> None:
+    settings.MAIL_OAUTH_EXPIRES = in_days(1)
+    assert ids(checks.check_secret_expiry(None)) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("days", "words"), [(15, ""), (13, "ends on"), (-1, "ended on"), (None, "")])
+def test_a_permission_that_ends_soon(options: dict[str, Any], days: int | None, words: str) -> None:
+    options |= OAUTH
+    configured = configuration.from_options(options)
+    assert configured
+    row = store.read(configured)
+    row.refresh_expires_at = None if days is None else timezone.now() + timedelta(days=days)
+    row.save()
+    found = checks.check_permission_expiry(None)
+    assert ids(found) == ["notify.W015"] * bool(words)
+    if words and days is not None:
+        assert found[0].msg == f"The permission to send as me@gmail.com {words} {in_days(days)}."
+    options |= {"username": "other@gmail.com"}
+    assert ids(checks.check_permission_expiry(None)) == []
 
 
 def test_nobody_to_tell(options: dict[str, Any], settings: Any) -> None:

@@ -19,13 +19,10 @@ class ParrotRelay(Listener):
         self._mechanism = mechanism
         self._refusal = {phase: code}
         self._heard: list[str] = []
-
-    @property
-    def was_told(self) -> bool:
-        """Whether a password was shown to it."""
-        return bool(self._heard)
+        self.was_told = False  # whether a password or token was shown to it
 
     def talk(self, client: socket.socket) -> None:
+        self._heard = []
         stream = client.makefile("rb")
         client.sendall(b"220 parrot\r\n")
         while line := stream.readline().decode().strip():
@@ -55,9 +52,10 @@ class ParrotRelay(Listener):
             self._hear(stream.readline().decode().strip())
 
     def _hear(self, line: str) -> None:
+        self.was_told = True
         encoded = line.split(" ")[-1]
         plain = base64.b64decode(encoded).decode()
-        words = plain.replace("\0", " ").split(" ")
+        words = plain.replace("\0", " ").replace("\1", " ").split(" ")
         self._heard += [line, encoded, *words, *(quote(word, safe="") for word in words), *map(repr, words)]
         self._heard += [base64.b64encode(f"user={word}&x".encode()).decode() for word in words]
 

@@ -16,6 +16,7 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.mail import EmailMessage, mail_admins
 from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.views.debug import ExceptionReporter, technical_500_response
@@ -24,7 +25,9 @@ from notify import dispatch
 from notify.delivery import transport
 from notify.mail import send_mail
 from notify.models import Message
+from notify.oauth import tokens
 from notify.smtp.secret import Secret, hush
+from tests.oauth.server import OAuthServer
 from tests.parrots import ParrotProxy, ParrotRelay
 from tests.plain_environment import PLAIN
 from tests.site import Browser, Site
@@ -144,8 +147,12 @@ def pages() -> str:
 
 def run(*words: str) -> str:
     out = io.StringIO()
-    with suppress(SystemExit):
+    try:
         call_command(*words, stdout=out, stderr=out)
+    except SystemExit:
+        pass
+    except CommandError as error:
+        out.write(str(error))
     return out.getvalue()
 
 
@@ -209,6 +216,62 @@ def test_a_proxy_that_repeats_its_password_is_not_repeated(
     assert "FAIL proxy" in texts[0]
     secrets = (PASSWORD, PROXY_PASSWORD, quote(PROXY_PASSWORD, safe=""))
     assert [spilled(text, *secrets) for text in texts] == [[]] * len(texts)
+
+
+# What an authorization server says: who it is that asks, in whatever words; {} is the form it was sent.
+SAID = [
+    (400, '{"error": "invalid_grant", "error_description": "unknown: {}"}'),
+    (401, '{"error": "{}"}'),
+    (500, "{}"),
+    (200, '{"access_token": "{}\\u0001", "refresh_token": "{}"}'),
+    (302, "{}"),
+]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("phase", "said_there", "debug"),
+    [
+        ("AUTH", None, False),
+        pytest.param("", SAID[0], True, marks=pytest.mark.slow),
+        pytest.param("", None, True, marks=pytest.mark.slow),
+        *(pytest.param("", each, False, marks=pytest.mark.slow) for each in SAID),
+    ],
+)
+def test_no_token_is_told_by_anyone(
+    configured: Callable[..., None],
+    said: Callable[[], str],
+    settings: Any,
+    said_there: tuple[int, str] | None,
+    phase: str,
+    debug: bool,
+) -> None:
+    settings.DEBUG = debug
+    with OAuthServer(secret=PASSWORD) as oauth, ParrotRelay("XOAUTH2", phase=phase) as relay:
+        given = Secret(oauth.permit())
+        options = {name: Secret(value) for name, value in oauth.options.items()}
+        configured(relay.port, oauth_refresh_token=given, **options)
+        settings.NOTIFY_TRANSPORT["OPTIONS"]["password"] = ""
+        if said_there:
+            form = f"{PASSWORD} {given} {quote(PASSWORD)} {base64.b64encode(given.encode()).decode()}"
+            answer = said_there[0], said_there[1].replace("{}", form)
+            oauth.faults.extend([answer] * 99)
+        send_mail("you@example.com", "Hello", "notify/mail/test")
+        texts = [
+            run("sendtestmail", "you@example.com"),
+            run("sendtestmail", "you@example.com", "--json"),
+            run("deliver"),
+            run("outbox", "status"),
+            run("mailauth", "--status"),
+            run("check", "--database", "default"),
+            *(everything_shown_of(lambda: transport.connect().open()) if said_there or phase else []),
+            run("mailauth", "--revoke"),
+        ]
+        texts += [tables(), pages(), said()]
+        assert relay.was_told is not bool(said_there)
+        secrets = (PASSWORD, str(given), *oauth.validator.refresh, *oauth.validator.access)
+    assert [spilled(text, *secrets) for text in texts] == [[]] * len(texts)
+    tokens.forget()
 
 
 @pytest.mark.django_db(transaction=True)

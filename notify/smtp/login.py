@@ -64,7 +64,7 @@ class Login(Wire):
         in its challenge: `535 5.7.8 No (XOAUTH2: status 401, scope https://mail.google.com/)`.
         """
         token = Secret(token)
-        self.secrets = [token]
+        self.secrets = [*self.secrets, token]  # a server may repeat the one it refused before
         mechanism = self.choose_bearer_mechanism()
         self._bearer_error = ""
         with self.phase("auth") as say:

@@ -7,6 +7,7 @@ token that comes back after its successor was used revokes the whole family (RFC
 import base64
 import contextlib
 import json
+import logging
 import secrets
 import socket
 import threading
@@ -22,6 +23,9 @@ from aiosmtpd.smtp import SMTP, AuthResult
 from oauthlib.oauth2 import DeviceAuthorizationEndpoint, RequestValidator, Server
 
 from tests.relays import Relay
+
+# Its server side names every token at DEBUG; its client side logs nothing.
+logging.getLogger("oauthlib").setLevel(logging.WARNING)
 
 CLIENT, SECRET = "flasky-client", "k4n4r-cl13nt~Secret-0123456789"
 SCOPE = "mail.send"

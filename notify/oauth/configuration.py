@@ -149,7 +149,7 @@ def _usual_tenant(provider: Any, given: Mapping[str, str]) -> str:
 
 
 def _is_private(url: str) -> bool:
-    """Whether nobody between here and there can read what is sent: https, or this machine."""
+    """Whether no one on the network can read what is sent: https, or this machine."""
     try:
         parsed = urlsplit(url)
         return bool(parsed.hostname) and (

@@ -65,7 +65,7 @@ class Redirect:
     def wait(self, pasted: Iterable[str], complain: Callable[[str], None], seconds: float = SIGN_IN_SECONDS) -> Answer:
         """The tokens, once the browser came, or its address was pasted. Raises TokenRefused or TokenUnavailable.
 
-        `pasted` yields lines and may block; `complain` is told of those that are no such address.
+        `pasted` yields lines and may block; `complain` gets a text for each that is another address.
         """
         threading.Thread(target=self._read, args=[pasted, complain], daemon=True).start()
         try:

@@ -1,7 +1,7 @@
 """Where tokens outlive a process: one row per configuration, its tokens encrypted, renewed by one process at a time.
 
-Whoever renews holds a lease on the row and no transaction: a request may take seconds. What it brings is stored in a
-transaction of its own, on condition that the refresh token is still the one that was used.
+A renewal holds a lease on the row and no transaction, as the request may take seconds. Its result is stored in another
+transaction, on condition that the refresh token is still the one that was used.
 """
 
 import base64

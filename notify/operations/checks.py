@@ -25,6 +25,7 @@ from notify.models import OAuthToken
 from notify.oauth import configuration
 from notify.smtp.providers import presets
 
+SHORTEST_KEY = 32  # characters
 EXPIRY_WARNING = timedelta(days=14)
 SHOWN = 5  # paths that a warning names
 
@@ -83,6 +84,15 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
                 _("MAIL_PASSWORD and MAIL_OAUTH_CLIENT_ID are both set, so it is not clear how to sign in."),
                 hint=_("Unset MAIL_PASSWORD to sign in by OAuth, or all MAIL_OAUTH_ variables to use the password."),
                 id="notify.E011",
+            )
+        )
+    if 0 < len(getattr(settings, "MAIL_OAUTH_KEY", "")) < SHORTEST_KEY:
+        found.append(
+            Warning(
+                _("MAIL_OAUTH_KEY is so short that it can be guessed."),
+                hint=_("Put a fresh one into the environment: %s")
+                % "python -c 'import secrets; print(secrets.token_urlsafe(50))'",
+                id="notify.W016",
             )
         )
     if missing := [name for name in ("oauthlib", "cryptography") if find_spec(name) is None]:

@@ -71,6 +71,13 @@ def test_half_of_oauth(options: dict[str, Any], name: str) -> None:
     assert ids(checks.check_mail_settings(None)) == ["notify.E012"]
 
 
+@pytest.mark.parametrize(("key", "warned"), [("", False), ("short", True), ("x" * 32, False)])
+def test_a_key_that_can_be_guessed(options: dict[str, Any], settings: Any, key: str, warned: bool) -> None:
+    options |= OAUTH
+    settings.FLASKY_MAIL_SENDER, settings.MAIL_OAUTH_KEY = "me@gmail.com", key
+    assert ids(checks.check_mail_settings(None)) == ["notify.W016"] * warned
+
+
 def test_oauth_without_its_packages(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     options |= OAUTH
     monkeypatch.setattr(checks, "find_spec", lambda name: None)

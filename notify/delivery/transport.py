@@ -59,8 +59,7 @@ def options() -> dict[str, Any]:
 
 def secrets() -> list[str]:
     """What must not stand in any text that is shown or kept."""
-    found = [str(options().get(name) or "") for name in ("password", "oauth_client_secret", "oauth_refresh_token")]
-    found += _keys_of_api({**options(), **_anymail()})
+    found = [str(options().get("password") or ""), *_keys_of_api({**options(), **_anymail()})]
     proxy = urlsplit(str(options().get("proxy") or ""))
     if login := proxy.password or proxy.username:  # a user without a password is a token
         found += [login, unquote(login)]
@@ -68,7 +67,8 @@ def secrets() -> list[str]:
 
 
 def _keys_of_api(values: dict[str, Any]) -> list[str]:
-    return [str(value) for name, value in values.items() if _KEY.search(name) and isinstance(value, str)]
+    keys = {name: value for name, value in values.items() if _KEY.search(name) and not name.endswith("_url")}
+    return [str(value) for value in keys.values() if isinstance(value, str)]
 
 
 def _anymail() -> dict[str, Any]:

@@ -74,7 +74,7 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
             Error(
                 str(error),
                 hint=_("See docs/providers.md for what your provider needs, and: manage.py mailauth"),
-                id="notify.E012",
+                id="notify.E021",
             )
         ]
     found: list[CheckMessage] = []
@@ -83,7 +83,7 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
             Error(
                 _("MAIL_PASSWORD and MAIL_OAUTH_CLIENT_ID are both set, so it is not clear how to sign in."),
                 hint=_("Unset MAIL_PASSWORD to sign in by OAuth, or all MAIL_OAUTH_ variables to use the password."),
-                id="notify.E011",
+                id="notify.E022",
             )
         )
     if 0 < len(getattr(settings, "MAIL_OAUTH_KEY", "")) < SHORTEST_KEY:
@@ -92,7 +92,7 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
                 _("MAIL_OAUTH_KEY is so short that it can be guessed."),
                 hint=_("Put a fresh one into the environment: %s")
                 % "python -c 'import secrets; print(secrets.token_urlsafe(50))'",
-                id="notify.W016",
+                id="notify.W026",
             )
         )
     if missing := [name for name in ("oauthlib", "cryptography") if find_spec(name) is None]:
@@ -100,7 +100,7 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
             Error(
                 _("OAuth needs packages that are not installed: %s.") % ", ".join(missing),
                 hint=_("Run: %s") % "pip install oauthlib cryptography",
-                id="notify.E013",
+                id="notify.E023",
             )
         )
     return found
@@ -122,7 +122,7 @@ def check_secret_expiry(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
             )
             % ends.isoformat(),
             hint=_("Make a new one, put it into MAIL_OAUTH_CLIENT_SECRET, and its date into MAIL_OAUTH_EXPIRES."),
-            id="notify.W014",
+            id="notify.W024",
         )
     ]
 
@@ -153,13 +153,13 @@ def check_permission_expiry(app_configs: Sequence[Any] | None, **kwargs: Any) ->
         Warning(
             words % {"user": configured.username, "date": timezone.localdate(ends).isoformat()},
             hint=_("Sign in again: manage.py mailauth"),
-            id="notify.W015",
+            id="notify.W025",
         )
     ]
 
 
 def _oauth() -> configuration.Configuration | None:
-    with contextlib.suppress(ImproperlyConfigured):  # E012 says so
+    with contextlib.suppress(ImproperlyConfigured):  # E021 says so
         return configuration.from_options(settings.NOTIFY_TRANSPORT["OPTIONS"])
     return None
 

@@ -61,28 +61,28 @@ def test_a_token_needs_no_password(options: dict[str, Any], settings: Any) -> No
 def test_both_a_password_and_oauth(options: dict[str, Any], settings: Any) -> None:
     options |= OAUTH | {"password": "x"}
     found = checks.check_mail_settings(None)
-    assert ids(found) == ["notify.E011"]
+    assert ids(found) == ["notify.E022"]
     assert found[0].msg == "MAIL_PASSWORD and MAIL_OAUTH_CLIENT_ID are both set, so it is not clear how to sign in."
 
 
 @pytest.mark.parametrize("name", ["oauth_client_id", "username", "host"])
 def test_half_of_oauth(options: dict[str, Any], name: str) -> None:
     options |= OAUTH | {"oauth_scope": "mail", name: ""}
-    assert ids(checks.check_mail_settings(None)) == ["notify.E012"]
+    assert ids(checks.check_mail_settings(None)) == ["notify.E021"]
 
 
 @pytest.mark.parametrize(("key", "warned"), [("", False), ("short", True), ("x" * 32, False)])
 def test_a_key_that_can_be_guessed(options: dict[str, Any], settings: Any, key: str, warned: bool) -> None:
     options |= OAUTH
     settings.FLASKY_MAIL_SENDER, settings.MAIL_OAUTH_KEY = "me@gmail.com", key
-    assert ids(checks.check_mail_settings(None)) == ["notify.W016"] * warned
+    assert ids(checks.check_mail_settings(None)) == ["notify.W026"] * warned
 
 
 def test_oauth_without_its_packages(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     options |= OAUTH
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     found = checks.check_mail_settings(None)
-    assert ids(found) == ["notify.E013"]
+    assert ids(found) == ["notify.E023"]
     assert found[0].msg == "OAuth needs packages that are not installed: oauthlib, cryptography."
     assert found[0].hint == "Run: pip install oauthlib cryptography"
 
@@ -98,7 +98,7 @@ def test_a_client_secret_that_ends_soon(options: dict[str, Any], settings: Any, 
     options |= OAUTH
     settings.MAIL_OAUTH_EXPIRES = None if days is None else in_days(days)
     found = checks.check_secret_expiry(None)
-    assert ids(found) == ["notify.W014"] * bool(words)
+    assert ids(found) == ["notify.W024"] * bool(words)
     if words and days is not None:
         assert found[0].msg == f"The OAuth client secret {words} {in_days(days)} (MAIL_OAUTH_EXPIRES)."
 
@@ -118,7 +118,7 @@ def test_a_permission_that_ends_soon(options: dict[str, Any], days: int | None, 
     row.refresh_expires_at = None if days is None else timezone.now() + timedelta(days=days)
     row.save()
     found = checks.check_permission_expiry(None)
-    assert ids(found) == ["notify.W015"] * bool(words)
+    assert ids(found) == ["notify.W025"] * bool(words)
     if words and days is not None:
         assert found[0].msg == f"The permission to send as me@gmail.com {words} {in_days(days)}."
     options |= {"username": "other@gmail.com"}

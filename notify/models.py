@@ -349,16 +349,16 @@ class OAuthToken(models.Model):
     scope = models.TextField(_("scope"), blank=True)
     refresh_token = models.TextField(_("refresh token"), blank=True)
     seed = models.CharField(_("made from"), max_length=64, blank=True)  # a mark of MAIL_OAUTH_REFRESH_TOKEN
-    authorized_at = models.DateTimeField(_("authorized"), null=True, blank=True)
-    refresh_expires_at = models.DateTimeField(_("refresh token expires"), null=True, blank=True)
+    authorized_at = DateTimeField(_("authorized"), null=True, blank=True)
+    refresh_expires_at = DateTimeField(_("refresh token expires"), null=True, blank=True)
     access_token = models.TextField(_("access token"), blank=True)
-    expires_at = models.DateTimeField(_("access token expires"), null=True, blank=True)
-    renew_at = models.DateTimeField(_("renewed from"), null=True, blank=True)
-    renewed_at = models.DateTimeField(_("last renewal"), null=True, blank=True)
+    expires_at = DateTimeField(_("access token expires"), null=True, blank=True)
+    renew_at = DateTimeField(_("renewed from"), null=True, blank=True)
+    renewed_at = DateTimeField(_("last renewal"), null=True, blank=True)
     error = models.TextField(_("last error"), blank=True)
-    failed_at = models.DateTimeField(_("failed"), null=True, blank=True)
+    failed_at = DateTimeField(_("failed"), null=True, blank=True)
     claim = models.CharField(_("claim"), max_length=50, blank=True)
-    claimed_until = models.DateTimeField(_("claimed until"), null=True, blank=True)
+    claimed_until = DateTimeField(_("claimed until"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("OAuth token")

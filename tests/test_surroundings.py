@@ -74,6 +74,15 @@ message = Message.objects.first()
 assert abs(timezone.now() - message.created_at) < timedelta(minutes=1), message.created_at
 assert abs(timezone.now() - message.sent_at) < timedelta(minutes=1), message.sent_at
 HourlyCount.objects.update(hour=timezone.now() - timedelta(days=9))
+from notify.oauth import configuration, grants, store
+options = {"username": "a@example.com", "oauth_client_id": "x", "oauth_token_url": "https://id.example/token"}
+configured = configuration.from_options(options)
+answer = grants.Answer(access_token=grants.Secret("t"), lifetime=3600, refresh_token=grants.Secret("r"))
+row = store.read(configured)
+assert store.claim(row, 5) and not store.claim(row, 5)
+store.authorize(configured, answer)
+assert store.access(store.read(configured)).token == "t"
+assert abs(store.read(configured).expires_at - timezone.now() - timedelta(hours=1)) < timedelta(minutes=1)
 call_command("outbox", "purge")
 client = Client()
 client.force_login(User.objects.create_superuser("root"))

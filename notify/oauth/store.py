@@ -13,13 +13,13 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
-from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
+from django.db.models import ExpressionWrapper, Q, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from notify.models import OAuthToken
+from notify.models import DateTimeField, OAuthToken
 from notify.oauth.configuration import Configuration
 from notify.oauth.endpoint import TokenRefused
 from notify.oauth.grants import Answer

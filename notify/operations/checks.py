@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 
 from notify.models import OAuthToken
 from notify.oauth import configuration
+from notify.rendering.message import site_time
 from notify.smtp.providers import presets
 
 SHORTEST_KEY = 32  # characters
@@ -110,7 +111,7 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
 def check_secret_expiry(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     """The date is the operator's to set: no answer of a provider tells it."""
     ends: date | None = getattr(settings, "MAIL_OAUTH_EXPIRES", None)
-    today = timezone.localdate()
+    today = site_time(timezone.now()).date()
     if ends is None or _oauth() is None or ends > today + EXPIRY_WARNING:
         return []
     return [
@@ -151,7 +152,7 @@ def check_permission_expiry(app_configs: Sequence[Any] | None, **kwargs: Any) ->
     )
     return [
         Warning(
-            words % {"user": configured.username, "date": timezone.localdate(ends).isoformat()},
+            words % {"user": configured.username, "date": site_time(ends).date().isoformat()},
             hint=_("Sign in again: manage.py mailauth"),
             id="notify.W025",
         )

@@ -206,4 +206,7 @@ def _until(moment: datetime | None) -> str:
 
 
 def _moment(moment: datetime | None) -> str:
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M %Z}" if moment else ""
+    """In TIME_ZONE; without its name where USE_TZ is off."""
+    if moment is None:
+        return ""
+    return f"{timezone.localtime(moment) if timezone.is_aware(moment) else moment:%Y-%m-%d %H:%M %Z}".strip()

@@ -316,15 +316,22 @@ class Dispatcher:
         """Whichever process serves a request delivers from then on."""
         request_started.connect(self._on_request, dispatch_uid="notify.dispatch")
 
-    def end_before(self, number: signal.Signals) -> None:
-        """Let this signal take effect only when the message in hand is recorded. Called in the main thread.
+    def end_before_signals(self) -> None:
+        """Let signals that end the process take effect only when the message in hand is recorded.
 
         Not every server ends in a way that lets Python wait for its threads: `runserver --noreload` has no handler,
-        and uvicorn raises the signal again when it is done, with the handler it found (uvicorn#1600).
+        uvicorn raises the signal again when it is done, with the handler it found (uvicorn#1600), and Ctrl-C sends
+        gunicorn's workers SIGINT and SIGQUIT. Elsewhere than in the main thread this does nothing.
         """
-        handler = signal.getsignal(number)
-        if callable(handler) or handler is signal.SIG_DFL:  # neither ignored nor handled outside of Python
-            signal.signal(number, functools.partial(self._on_signal, handler))
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            handler = signal.getsignal(number)
+            is_held_back = isinstance(handler, functools.partial) and handler.func == self._on_signal
+            # Ctrl-C where no server handles it is Python's: asyncio.run() relies on that, and it waits for threads.
+            is_servers = callable(handler) and handler is not signal.default_int_handler
+            if not is_held_back and (is_servers or (number == signal.SIGTERM and handler is signal.SIG_DFL)):
+                signal.signal(number, functools.partial(self._on_signal, handler))
 
     def move_out(self, **kwargs: Any) -> None:
         """Django's autoreloader runs here. Its parent process kills this one with SIGKILL when it is itself ended."""
@@ -349,6 +356,7 @@ class Dispatcher:
                 if self._process is None or self._process.needs_restart():
                     self._process = WorkerProcess()
                 return
+            self.end_before_signals()  # again: a server may have set its handlers since Django was ready
             self._stop = Leaving(grace=0 if self._serving else settings.MAIL_TIMEOUT)
             self._wakes = [threading.Event() for _ in range(settings.NOTIFY_CONNECTIONS)]
             self._threads = start_threads(self._stop, self._wakes)
@@ -431,11 +439,7 @@ def prepare() -> None:
     if settings.NOTIFY_DISPATCH == "thread":
         _dispatcher.start_by_request()
         autoreload_started.connect(_dispatcher.move_out, dispatch_uid="notify.dispatch")
-        if threading.current_thread() is threading.main_thread():
-            _dispatcher.end_before(signal.SIGTERM)
-            # Python's own handler lets Python wait for threads; asyncio.run() and Ctrl-C in a shell rely on it.
-            if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-                _dispatcher.end_before(signal.SIGINT)
+        _dispatcher.end_before_signals()
 
 
 def serve() -> None:

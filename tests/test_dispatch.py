@@ -127,7 +127,7 @@ def dispatcher(monkeypatch: pytest.MonkeyPatch, outside_tests: None) -> Iterator
     monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.01)
     made = Dispatcher()
     monkeypatch.setattr(dispatch, "_dispatcher", made)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)}
     yield made
     request_started.disconnect(dispatch_uid="notify.dispatch")
     autoreload_started.disconnect(dispatch_uid="notify.dispatch")
@@ -259,7 +259,7 @@ def test_no_thread_is_started_under_a_test_runner(
 def test_a_signal_takes_effect_once_when_the_threads_have_ended(dispatcher: Dispatcher) -> None:
     alive_at: list[int] = []
     signal.signal(signal.SIGTERM, lambda *received: alive_at.append(len(threads())))
-    dispatcher.end_before(signal.SIGTERM)
+    dispatcher.end_before_signals()
     dispatcher.wake()
     for _ in range(3):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -272,7 +272,7 @@ def test_a_signal_takes_effect_once_when_the_threads_have_ended(dispatcher: Disp
 def test_a_signal_that_comes_while_a_thread_is_started_waits_for_it(dispatcher: Dispatcher) -> None:
     alive_at: list[int] = []
     signal.signal(signal.SIGTERM, lambda *received: alive_at.append(len(threads())))
-    dispatcher.end_before(signal.SIGTERM)
+    dispatcher.end_before_signals()
     with dispatcher._lock:  # in the hands of whoever starts the threads; the handler must not wait for it
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.1)
@@ -282,7 +282,7 @@ def test_a_signal_that_comes_while_a_thread_is_started_waits_for_it(dispatcher: 
 
 def test_an_ignored_signal_stays_ignored(dispatcher: Dispatcher) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    dispatcher.end_before(signal.SIGTERM)
+    dispatcher.end_before_signals()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 

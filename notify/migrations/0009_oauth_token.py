@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('notify', '0006_body_attributes'),
+        ('notify', '0008_large_digests'),
     ]
 
     operations = [

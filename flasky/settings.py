@@ -278,6 +278,7 @@ else:
 
 # --- Notification -----------------------------------------------------------------------------------------------
 
+NOTIFY_PREVIEW_LANGUAGES = [code for code, _ in LANGUAGES]
 NOTIFY_DISPATCH = env.choice("NOTIFY_DISPATCH", "thread", ["thread", "worker", "celery"])
 NOTIFY_CONNECTIONS = env.number("NOTIFY_CONNECTIONS", 1, 1, 256)
 NOTIFY_BURST = env.number("NOTIFY_BURST", 5, 1)

@@ -19,14 +19,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from django.conf import settings
 from django.core import mail
 from django.core.signals import request_started
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils.autoreload import autoreload_started
 from django.utils.module_loading import import_string
 
-from notify import listener
+from notify import conf, listener
 from notify.delivery import breaker, claims
 from notify.delivery.counts import Successes
 from notify.delivery.session import CLOSE_AFTER
@@ -357,8 +356,8 @@ class Dispatcher:
                     self._process = WorkerProcess()
                 return
             self.end_before_signals()  # again: a server may have set its handlers since Django was ready
-            self._stop = Leaving(grace=0 if self._serving else settings.MAIL_TIMEOUT)
-            self._wakes = [threading.Event() for _ in range(settings.NOTIFY_CONNECTIONS)]
+            self._stop = Leaving(grace=0 if self._serving else conf.MAIL_TIMEOUT)
+            self._wakes = [threading.Event() for _ in range(conf.NOTIFY_CONNECTIONS)]
             self._threads = start_threads(self._stop, self._wakes)
 
     def stop(self) -> None:
@@ -368,7 +367,7 @@ class Dispatcher:
         self._stop.set()
         self._set_wakes()
         # An attempt ends by its deadline; a transport that knows none must not keep the process for ever.
-        until = time.monotonic() + settings.MAIL_TIMEOUT + LAST_WORD_SECONDS
+        until = time.monotonic() + conf.MAIL_TIMEOUT + LAST_WORD_SECONDS
         for thread in threads:
             thread.join(max(until - time.monotonic(), 0))
         self._threads = []
@@ -436,7 +435,7 @@ atexit.register(_dispatcher.finish)
 
 def prepare() -> None:
     """Called once when Django is ready: a process that serves a request delivers if NOTIFY_DISPATCH is `thread`."""
-    if settings.NOTIFY_DISPATCH == "thread":
+    if conf.NOTIFY_DISPATCH == "thread":
         _dispatcher.start_by_request()
         autoreload_started.connect(_dispatcher.move_out, dispatch_uid="notify.dispatch")
         _dispatcher.end_before_signals()
@@ -444,7 +443,7 @@ def prepare() -> None:
 
 def serve() -> None:
     """For a server's entry (wsgi, asgi), where delivery is to begin in forked processes before their first request."""
-    if settings.NOTIFY_DISPATCH == "thread":
+    if conf.NOTIFY_DISPATCH == "thread":
         _dispatcher.serve()
 
 
@@ -463,9 +462,9 @@ def wake() -> None:
     if is_testing():
         return
     try:
-        if settings.NOTIFY_DISPATCH == "thread":
+        if conf.NOTIFY_DISPATCH == "thread":
             _dispatcher.wake()
-        elif settings.NOTIFY_DISPATCH == "celery":
+        elif conf.NOTIFY_DISPATCH == "celery":
             _send_task()
         elif connection.vendor == "postgresql":
             listener.send()
@@ -476,7 +475,7 @@ def wake() -> None:
 
 def _send_task() -> None:
     """Wake a Celery worker. A broker that is unavailable is logged, and left alone for a while: beat finds the row."""
-    path = settings.NOTIFY_CELERY_APP
+    path = conf.NOTIFY_CELERY_APP
     if time.monotonic() - _broker_failed_at.get(path, -math.inf) < BROKER_REST_SECONDS:
         return
     app = import_string(path)

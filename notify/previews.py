@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from notify import conf
 from notify.events.digest import SHOWN
 from notify.models import Event
 from notify.rendering.previews import preview
@@ -19,7 +19,7 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 def digest() -> dict[str, Any]:
     names = ["Ann", "李小龙", "محمد", "Zoë O’Brien", "Wolfeschlegelsteinhausenbergerdorff"]
     events = [
-        Event(summary=names[number % len(names)], url=f"{settings.FLASKY_URL}/", created_at=NOON)
+        Event(summary=names[number % len(names)], url=f"{conf.site_url()}/", created_at=NOON)
         for number in range(SHOWN, 0, -1)
     ]
     return {
@@ -27,7 +27,7 @@ def digest() -> dict[str, Any]:
         "events": events,
         "count": SHOWN + 5,
         "more": 5,
-        "list_url": f"{settings.FLASKY_URL}/",
+        "list_url": f"{conf.site_url()}/",
         "now": NOON,
     }
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from celery import shared_task
 from celery.signals import worker_process_init, worker_shutting_down
-from django.conf import settings
 
-from notify import dispatch
+from notify import conf, dispatch
 from notify.dispatch import Crew
 
 TASK_SECONDS = 25.0  # then it sends its successor; with the mail in hand a task ends in about half a minute
@@ -45,7 +44,7 @@ def deliver(self: Any) -> None:
     Acknowledged at its end, so that a busy process has not reserved the next wake-up, which an idle one could take.
     """
     if not hasattr(_crews, "crew"):
-        _crews.crew = Crew(connections=settings.NOTIFY_CONNECTIONS, stop=_stopping, backlog=dispatch.wake)
+        _crews.crew = Crew(connections=conf.NOTIFY_CONNECTIONS, stop=_stopping, backlog=dispatch.wake)
     crew: Crew = _crews.crew
     try:
         with _mail_in_hand_finished():

@@ -79,7 +79,7 @@ def test_a_mail_is_in_the_sites_language_whatever_the_visitors(settings: Any) ->
     with translation.override("zh-hans"):
         message = build("to@example.com", "Hello", "notify/mail/test", {})
     assert 'lang="en"' in str(message.alternatives[0][0])
-    assert "Flasky can send mail." in str(message.body)
+    assert "This site can send mail." in str(message.body)
 
 
 def test_a_template_gets_subject_site_and_time_and_what_the_caller_gives() -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -17,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from notify import conf
 from notify.admin import rows
 from notify.admin.rows import OPERATE, WrittenByMachine
 from notify.delivery import breaker
@@ -104,7 +104,7 @@ class RelayAdmin(WrittenByMachine):
     def _test(self, request: HttpRequest) -> Report | None:
         recipients = _test_recipients(request)
         if not recipients:
-            words = _("There is no recipient: your account has no address, and FLASKY_ADMIN is not set.")
+            words = conf.named(_("There is no recipient: your account has no address, and FLASKY_ADMIN is not set."))
             messages.error(request, words)
             return None
         message_id = actions.send_test(recipients)
@@ -171,6 +171,6 @@ def panel(request: HttpRequest) -> dict[str, Any]:
 
 
 def _test_recipients(request: HttpRequest) -> list[str]:
-    """A test mail goes to the user who asks for it, or else to FLASKY_ADMIN."""
+    """A test mail goes to the user who asks for it, or else to the administrators."""
     own = getattr(request.user, "email", "")
-    return [own] if own else list(settings.FLASKY_ADMIN)
+    return [own] if own else conf.admins()

@@ -3,13 +3,13 @@
 import contextlib
 from typing import Any
 
-from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from notify import conf
 from notify.admin import rows
 from notify.admin.changelist import text
 from notify.admin.rows import OPERATE, Field, WrittenByMachine
@@ -80,7 +80,7 @@ def link_of(request: HttpRequest, event: Event) -> str:
     if not event.url.startswith(("http://", "https://")):
         return event.url
     # A page of this site is linked at the address it is looked at now.
-    return format_html('<a href="{}">{}</a>', event.url.removeprefix(settings.FLASKY_URL), event.url)
+    return format_html('<a href="{}">{}</a>', event.url.removeprefix(conf.site_url()) or "/", event.url)
 
 
 def report_of(request: HttpRequest, event: Event) -> str:

@@ -1,6 +1,6 @@
 """The page of one message: its facts, failed attempts and events, and what it says, as HTML, source and file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
 
+from notify import conf
 from notify.admin import actions, display, rows, sanitizer
 from notify.admin.events import told_of
 from notify.admin.rows import OPERATE
@@ -62,8 +63,8 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
     size, beginning = _beginning(message)
     found = {
         "message": message,
-        "known": rules.known(message.diagnosis),
-        "tries": [Try(each, PHASES.get(each.phase, each.phase), rules.known(each.diagnosis)) for each in last],
+        "known": _known(message.diagnosis),
+        "tries": [Try(each, PHASES.get(each.phase, each.phase), _known(each.diagnosis)) for each in last],
         "verbs": actions.applicable(message) if request.user.has_perm(OPERATE) else [],
         "permitted": permitted,
         "shown": shown,
@@ -120,6 +121,11 @@ def reveal(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     message = _readable(request, model_admin, pk, "The mail was shown.")
     request.session[REVEALED] = message.pk
     return HttpResponseRedirect(reverse("admin:notify_message_change", args=[message.pk]))
+
+
+def _known(diagnosis: str) -> rules.Diagnosis | None:
+    known = rules.known(diagnosis)
+    return known and replace(known, fix=conf.named(known.fix))
 
 
 def _may_read(request: HttpRequest, message: Message) -> bool:

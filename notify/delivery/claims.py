@@ -12,12 +12,12 @@ from datetime import timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
+from notify import conf
 from notify.models import Body, Message
 
 # Beyond every lease and every step of retry.SCHEDULE.
@@ -111,7 +111,7 @@ def lease_seconds() -> int:
 
 def attempt_seconds() -> float:
     """How long one attempt to send may take."""
-    return max(settings.MAIL_TIMEOUT, settings.NOTIFY_TRANSPORT["OPTIONS"].get("timeout") or 0)
+    return max(conf.MAIL_TIMEOUT, conf.transport()["OPTIONS"].get("timeout") or 0)
 
 
 def claim(limit: int, *, size: int = 2**62) -> list[Claimed]:

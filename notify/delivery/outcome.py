@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parseaddr
 
-from django.conf import settings
 from django.db import transaction
 
-from notify import clock
+from notify import clock, conf
 from notify.delivery import attributes, breaker, claims, counts, retry, transport
 from notify.delivery.claims import Claimed
 from notify.models import Attempt, Outcome
@@ -118,7 +117,7 @@ def failure(message: Claimed, error: Exception, seconds: float, permit: breaker.
         relay_failures=permit.failures,
         poisonings=poisonings,
         expired=message.expired,
-        own_sender=message.sender.lower() != parseaddr(settings.FLASKY_MAIL_SENDER)[1].lower(),
+        own_sender=message.sender.lower() != parseaddr(conf.sender())[1].lower(),
     )
     return Result(message, decision, seconds, facts.words, facts, known.id if known else "")
 

@@ -1,4 +1,4 @@
-"""Which email backend carries stored messages to the relay: NOTIFY_TRANSPORT, alias `transport` in MAILERS."""
+"""The email backend that carries stored messages to the relay: see `conf.transport`."""
 
 import contextlib
 import functools
@@ -10,26 +10,27 @@ from urllib.parse import unquote, urlsplit
 
 import django
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail.backends import console, dummy, locmem
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend as SMTPBackend
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
+from notify import conf
 from notify.smtp.providers import presets
 
 _KEY = re.compile(r"key|token|secret|passw", re.IGNORECASE)
 
 
 def connect() -> BaseEmailBackend:
-    """A new, unopened instance of the transport backend."""
-    if django.VERSION >= (6, 1):
-        from django.core.mail import mailers
-
-        backend: BaseEmailBackend = mailers["transport"]
-    else:
-        config = settings.NOTIFY_TRANSPORT
-        backend = import_string(config["BACKEND"])(**config["OPTIONS"])
+    """A new, unopened instance of the transport backend. Raises ImproperlyConfigured if none is configured."""
+    config = conf.transport()
+    if not config["BACKEND"]:
+        raise ImproperlyConfigured('MAILERS has no "transport": no mail server is configured')
+    # From Django 6.1 a backend is told which of MAILERS it is; one that is not told reads deprecated settings.
+    alias = {"alias": "transport"} if django.VERSION >= (6, 1) else {}
+    backend: BaseEmailBackend = import_string(config["BACKEND"])(**alias, **config["OPTIONS"])
     return backend
 
 
@@ -45,16 +46,16 @@ def stays_here() -> bool:
 
 def _backend_class() -> type:
     """That of Django's SMTP where the one that is configured cannot be imported: connect() says so."""
-    named = getattr(settings, "MAILERS", {}).get("transport", settings.NOTIFY_TRANSPORT)["BACKEND"]
     with contextlib.suppress(ImportError):
-        if isinstance(found := import_string(named), type):
+        if isinstance(found := import_string(conf.transport()["BACKEND"]), type):
             return found
     return SMTPBackend
 
 
 def options() -> dict[str, Any]:
     """The backend's options, as settings has them; may hold secrets."""
-    return dict(settings.NOTIFY_TRANSPORT["OPTIONS"])
+    found: dict[str, Any] = conf.transport()["OPTIONS"]
+    return found
 
 
 def secrets() -> list[str]:
@@ -82,7 +83,7 @@ def fingerprint() -> str:
     Slow to compute and short: who reads it in the database cannot find out the password by trying.
     """
     # Not repr(): that of a secret is a mask.
-    known = [settings.NOTIFY_TRANSPORT, settings.FLASKY_MAIL_SENDER, *([_anymail()] if _anymail() else [])]
+    known = [conf.transport(), conf.sender(), *([_anymail()] if _anymail() else [])]
     return _hashed(json.dumps(known, default=_name))
 
 
@@ -100,8 +101,8 @@ def describe() -> str:
     """The way to the relay in words, without a secret: `smtp.163.com:465, TLS, as me@163.com`."""
     plan = options()
     if "host" not in plan:
-        return str(settings.NOTIFY_TRANSPORT["BACKEND"])
-    words = [f"{plan['host']}:{plan['port']}"]
+        return str(conf.transport()["BACKEND"])
+    words = [f"{plan['host']}:{plan.get('port') or 25}"]
     words += ["TLS"] if plan.get("use_ssl") else ["STARTTLS"] if plan.get("use_tls") else []
     words += [_("as %s") % plan["username"]] if plan.get("username") else []
     words += ["OAuth 2"] if plan.get("oauth_client_id") or plan.get("token") else []

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Min
@@ -19,7 +18,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
-from notify import clock
+from notify import clock, conf
 from notify.events import policy
 from notify.events.policy import Interval, Plan
 from notify.events.record import ObjectGone, load_context, storable
@@ -73,13 +72,13 @@ def _dues() -> dict[str, datetime]:
 def _due_at(event: Event, window: Window | None) -> datetime:
     """When a topic's oldest waiting event is due: as it happened, or at the end of an interval that had no room."""
     interval = _interval(window) if window else None
-    burst = policy.burst_of(event.topic, settings.NOTIFY_BURST)
+    burst = policy.burst_of(event.topic, conf.NOTIFY_BURST)
     plan = policy.decide(interval, [event.created_at], event.created_at, burst=burst, length=_length())
     return plan.wait_until or event.created_at
 
 
 def _notify_topic(topic: str, now: datetime) -> int:
-    if not settings.FLASKY_ADMIN:
+    if not conf.admins():
         Event.objects.waiting().filter(topic=topic).update(notified_at=now)
         return 0
     window = Window.objects.get_or_create(topic=topic)[0]
@@ -105,7 +104,7 @@ def _notify_topic(topic: str, now: datetime) -> int:
 
 def _plan(window: Window, now: datetime) -> tuple[Plan, list[Event]]:
     """What is due of a topic, and its oldest events."""
-    burst, length = policy.burst_of(window.topic, settings.NOTIFY_BURST), _length()
+    burst, length = policy.burst_of(window.topic, conf.NOTIFY_BURST), _length()
     ready = Event.objects.ready(now).filter(topic=window.topic).order_by("id")
     if window.digest:
         ready = ready.filter(pk__gt=window.digest_to)
@@ -255,7 +254,7 @@ def _folded(newest: Sequence[Event], count: int, message_id: str) -> EmailMultiA
 
 def _build(subject: str, template: str, context: dict[str, Any], topic: str, message_id: str) -> EmailMultiAlternatives:
     headers = rendering.thread_headers(topic, message_id)
-    return rendering.build(settings.FLASKY_ADMIN, subject, template, context, headers=headers)
+    return rendering.build(conf.admins(), subject, template, context, headers=headers)
 
 
 def _subject(newest: Sequence[Event], count: int) -> str:
@@ -263,22 +262,22 @@ def _subject(newest: Sequence[Event], count: int) -> str:
     if count == 1:
         return newest[0].subject
     line = f"{count} × {newest[0].subject}: " + ", ".join(rendering.unlinked(event.summary) for event in newest)
-    room = SUBJECT_LENGTH - len(settings.FLASKY_MAIL_SUBJECT_PREFIX) - 1
+    room = SUBJECT_LENGTH - len(conf.subject_prefix()) - 1
     return line if len(line) <= room and count <= len(newest) else line[: room - 1].rstrip(" ,") + "…"
 
 
 def _list_url(message_id: str) -> str:
-    """The admin's list of all events in this mail; "" in a project where no admin site has it."""
+    """The admin's list of all events in this mail; "" where no admin site has it, or the site's address is not set."""
     query = urlencode({"message_id": message_id})
-    if not apps.is_installed("django.contrib.admin"):
+    if not conf.site_url() or not apps.is_installed("django.contrib.admin"):
         return ""
     for site in sorted(import_string("django.contrib.admin.sites.all_sites"), key=lambda site: site.name != "admin"):
         if site.is_registered(Event):
             with contextlib.suppress(NoReverseMatch):
                 path = reverse("admin:notify_event_changelist", current_app=site.name)
-                return f"{settings.FLASKY_URL}{path}?{query}"
+                return f"{conf.site_url()}{path}?{query}"
     return ""
 
 
 def _length() -> timedelta:
-    return timedelta(seconds=settings.NOTIFY_INTERVAL)
+    return timedelta(seconds=conf.NOTIFY_INTERVAL)

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 from django.apps import apps
-from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.utils.dateparse import parse_duration
@@ -22,7 +21,7 @@ from django.utils.duration import duration_iso_string
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 
-from notify import clock
+from notify import clock, conf
 from notify.models import Event
 from notify.rendering.message import Text, in_site_language, one_line
 
@@ -82,8 +81,8 @@ def record(
     if isinstance(stamp := clock.stamp(), datetime):
         now, moment = "%s", [Event._meta.get_field("created_at").get_db_prep_value(stamp, connection)]
     # Without administrators there is no one to notify, now or later.
-    times = {"created_at": now, "notified_at": "NULL" if settings.FLASKY_ADMIN else now}
-    values = [row[column] for column in _COLUMNS] + moment * (1 if settings.FLASKY_ADMIN else 2)
+    times = {"created_at": now, "notified_at": "NULL" if conf.admins() else now}
+    values = [row[column] for column in _COLUMNS] + moment * (1 if conf.admins() else 2)
     with connection.cursor() as cursor:
         cursor.execute(_INSERT.format(**times), values)
 

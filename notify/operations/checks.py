@@ -2,15 +2,11 @@
 
 import contextlib
 import ipaddress
-import os
-import shlex
 import sqlite3
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from email.utils import parseaddr
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -21,6 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, router
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from notify import conf
 from notify.models import OAuthToken
 from notify.oauth import configuration
 from notify.rendering.message import site_time
@@ -28,13 +25,29 @@ from notify.smtp.providers import presets
 
 SHORTEST_KEY = 32  # characters
 EXPIRY_WARNING = timedelta(days=14)
-SHOWN = 5  # paths that a warning names
 
 
 @register("notify")
 def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    options = settings.NOTIFY_TRANSPORT["OPTIONS"]
+    transport = conf.transport()
+    options = transport["OPTIONS"]
     found: list[CheckMessage] = []
+    if not transport["BACKEND"]:
+        found.append(
+            Error(
+                _('MAILERS has no "transport": there is no mail server for stored mail.'),
+                hint=_('Add "transport" to MAILERS, with the BACKEND and OPTIONS of your mail server.'),
+                id="notify.E014",
+            )
+        )
+    if transport["BACKEND"] == conf.OUTBOX:
+        found.append(
+            Error(
+                _("The transport is the outbox itself: stored mail would be stored again, without end."),
+                hint=_("Let it be the backend that sends, such as %s.") % conf.SMTP,
+                id="notify.E015",
+            )
+        )
     if options.get("use_tls") and options.get("use_ssl"):
         found.append(
             Error(
@@ -55,7 +68,7 @@ def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
                 id="notify.E002",
             )
         )
-    if not settings.FLASKY_ADMIN:
+    if getattr(settings, "FLASKY_ADMIN", None) == []:  # Flasky's own; elsewhere administrators are optional
         found.append(
             Warning(
                 _("FLASKY_ADMIN is not set: no one is notified of new visitors."),
@@ -63,7 +76,13 @@ def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
                 id="notify.W003",
             )
         )
-    return found + _check_oauth(options) + _check_sender(options)
+    return _in_names_of_project(found + _check_oauth(options) + _check_sender(options))
+
+
+def _in_names_of_project(found: list[CheckMessage]) -> list[CheckMessage]:
+    for problem in found:
+        problem.msg, problem.hint = conf.named(problem.msg), conf.named(problem.hint)
+    return found
 
 
 def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
@@ -161,13 +180,13 @@ def check_permission_expiry(app_configs: Sequence[Any] | None, **kwargs: Any) ->
 
 def _oauth() -> configuration.Configuration | None:
     with contextlib.suppress(ImproperlyConfigured):  # E021 says so
-        return configuration.from_options(settings.NOTIFY_TRANSPORT["OPTIONS"])
+        return configuration.from_options(conf.transport()["OPTIONS"])
     return None
 
 
 @register("notify", Tags.security)
 def check_password_in_clear(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    options = settings.NOTIFY_TRANSPORT["OPTIONS"]
+    options = conf.transport()["OPTIONS"]
     host = str(options.get("host") or "")
     encrypted = options.get("use_tls") or options.get("use_ssl")
     by_token = options.get("token") or options.get("oauth_client_id")
@@ -175,7 +194,7 @@ def check_password_in_clear(app_configs: Sequence[Any] | None, **kwargs: Any) ->
         return []
     if not options.get("password") and not by_token:
         return []
-    return [
+    found: list[CheckMessage] = [
         Warning(
             _("The access token is sent to %s unencrypted: anyone on the network path can read it.") % host
             if by_token
@@ -184,6 +203,7 @@ def check_password_in_clear(app_configs: Sequence[Any] | None, **kwargs: Any) ->
             id="notify.W010",
         )
     ]
+    return _in_names_of_project(found)
 
 
 def _is_this_machine(host: str) -> bool:
@@ -199,7 +219,7 @@ def _check_sender(options: dict[str, Any]) -> list[CheckMessage]:
     provider = presets.find(host=options.get("host") or "")
     if not provider or not provider.sender_is_login:
         return []
-    sender, login = parseaddr(settings.FLASKY_MAIL_SENDER)[1], options.get("username") or ""
+    sender, login = parseaddr(conf.sender())[1], options.get("username") or ""
     if not login or sender.lower() == login.lower():
         return []
     return [
@@ -210,56 +230,6 @@ def _check_sender(options: dict[str, Any]) -> list[CheckMessage]:
             id="notify.E004",
         )
     ]
-
-
-@register("notify", Tags.security)
-def check_secrecy(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    found: list[CheckMessage] = []
-    if not settings.DEBUG and (settings.SECRET_KEY.startswith("django-insecure-") or len(settings.SECRET_KEY) < 32):
-        found.append(
-            Error(
-                _("SECRET_KEY is insecure and DEBUG is off: anyone who guesses it can forge sessions."),
-                hint=_("Put a fresh one into the environment: %s")
-                % "python -c 'import secrets; print(secrets.token_urlsafe(50))'",
-                id="notify.E006",
-            )
-        )
-    if exposed := [path for path in _private() if _others_can_read(path)]:
-        shown = [
-            str(path.relative_to(settings.BASE_DIR) if path.is_relative_to(settings.BASE_DIR) else path)
-            for path in exposed
-        ]
-        found.append(
-            Warning(
-                _("%s can be read by other users of this machine.") % ", ".join(shown[:SHOWN]),
-                hint=_("Run: %s") % f"chmod go= {shlex.join(shown)}",
-                id="notify.W007",
-            )
-        )
-    return found
-
-
-def _private() -> Iterator[Path]:
-    """What holds secrets, names and mails: .env, the database, and what is written at run time."""
-    yield settings.BASE_DIR / ".env"
-    database = settings.DATABASES["default"]
-    if str(database.get("ENGINE")).endswith("sqlite3"):
-        yield from (Path(f"{database.get('NAME')}{suffix}") for suffix in ("", "-wal", "-shm", "-journal"))
-    folder = getattr(settings, "VAR_DIR", None)
-    if folder and folder.is_dir():
-        yield folder
-        # Static files are everybody's.
-        yield from (path for path in sorted(folder.rglob("*")) if path.relative_to(folder).parts[0] != "static")
-
-
-def _others_can_read(path: Path) -> bool:
-    if os.name != "posix":
-        return False
-    try:
-        mode = path.lstat().st_mode
-    except OSError:
-        return False
-    return not stat.S_ISLNK(mode) and bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 @register("notify")
@@ -288,7 +258,7 @@ def check_database(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Che
         return [
             Error(
                 _("SQLite %s cannot claim messages: UPDATE … RETURNING came with 3.35.") % sqlite3.sqlite_version,
-                hint=_("Use a Python built with a newer SQLite, or PostgreSQL (DATABASE_URL)."),
+                hint=conf.named(_("Use a Python built with a newer SQLite, or PostgreSQL (DATABASE_URL).")),
                 id="notify.E008",
             )
         ]
@@ -296,7 +266,7 @@ def check_database(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Che
         return [
             Error(
                 _("The database is %s: claiming messages is written for SQLite and PostgreSQL.") % connection.vendor,
-                hint=_("Set DATABASE_URL to one of those."),
+                hint=conf.named(_("Set DATABASE_URL to one of those.")),
                 id="notify.E009",
             )
         ]

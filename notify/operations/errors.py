@@ -11,11 +11,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import DatabaseError
 from django.utils.log import AdminEmailHandler
 from django.utils.module_loading import import_string
 
+from notify import conf
 from notify.events.policy import ERRORS
 from notify.rendering.message import Text, one_line
 
@@ -47,7 +47,7 @@ class AdminEventHandler(AdminEmailHandler):
 
         def write() -> None:
             # Errors of a kind that wait for a digest are counted; one keeps its report, or the table grows by each.
-            counted = settings.NOTIFY_INTERVAL and events.waiting().filter(topic=topic).exists()
+            counted = conf.NOTIFY_INTERVAL and events.waiting().filter(topic=topic).exists()
             notify_admins(
                 topic,
                 f"{kind} in {place}"[:200],

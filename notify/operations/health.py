@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from notify import conf
 from notify.operations import machines, metrics
 from notify.operations.status import Status
 
@@ -47,7 +47,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 def _shortcomings(status: Status, facts: dict[str, Any]) -> list[str]:
     found = []
-    limit = settings.NOTIFY_READY_SECONDS
+    limit = conf.NOTIFY_READY_SECONDS
     if (facts["oldest_due_seconds"] or 0) > limit:
         found.append(
             _("A message has been due for %(age)d s (limit %(limit)d s): is a worker running?")

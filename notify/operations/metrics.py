@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
@@ -22,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Summa
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from notify import conf
 from notify.delivery import counts
 from notify.models import Message, Outcome, Relay
 from notify.operations.status import Status
@@ -61,7 +61,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def has_token(request: HttpRequest) -> bool:
     """Whether the request bears NOTIFY_METRICS_TOKEN."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    expected = settings.NOTIFY_METRICS_TOKEN
+    expected = conf.NOTIFY_METRICS_TOKEN
     return scheme.lower() == "bearer" and bool(expected) and constant_time_compare(token.strip(), expected)
 
 

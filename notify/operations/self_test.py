@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from email.utils import parseaddr
 from typing import Any
 
-from django.conf import settings
 from django.utils.translation import gettext as _
 
+from notify import conf
 from notify.delivery import transport
 from notify.models import Message, Relay
 from notify.operations import actions, checks
@@ -24,6 +24,8 @@ PASS, WARN, FAIL, SKIP = "PASS", "WARN", "FAIL", "SKIP"
 _SHOWN_AS = {"end": "data"}  # the reply to the data is what "data" means to readers
 PATIENCE_SECONDS = 2  # in which a relay that was corrected is noticed and tried
 _STOPPED = (Relay.State.HELD, Relay.State.PAUSED)
+# Backends that send nothing. Of others without a host (an API's) only the answer to a mail tells.
+_STAYS_HERE = {f"django.core.mail.backends.{name}.EmailBackend" for name in ("console", "dummy", "filebased", "locmem")}
 _OF_THE_MESSAGE = ("sender", "recipient", "data", "end")
 
 
@@ -107,7 +109,7 @@ class SelfTest:
                 self._say(SKIP, "auth", _("no MAIL_USERNAME"))
             if not check_only:
                 backend.send_messages([actions.build_test(self._recipients)])
-            elif refused := backend.verify(settings.FLASKY_MAIL_SENDER, self._recipients):
+            elif refused := backend.verify(conf.sender(), self._recipients):
                 raise smtplib.SMTPRecipientsRefused(refused)
         except Exception as error:  # noqa: BLE001  (any failure is a result)
             self._failed(error)
@@ -154,9 +156,9 @@ class SelfTest:
 
     def _warnings(self) -> Iterable[str]:
         host, port = self._options.get("host"), self._options.get("port")
-        sender = parseaddr(settings.FLASKY_MAIL_SENDER)[1]
+        sender = parseaddr(conf.sender())[1]
         if transport.stays_here():
-            yield _("%s is not a mail server: nothing is sent from this machine") % settings.NOTIFY_TRANSPORT["BACKEND"]
+            yield _("%s is not a mail server: nothing is sent from this machine") % conf.transport()["BACKEND"]
         elif sender.endswith("@example.com") and host not in ("localhost", "127.0.0.1", "::1"):
             yield _("the sender is %s, which no provider accepts: set FLASKY_MAIL_SENDER") % sender
         yield from (problem.msg for problem in checks.check_password_in_clear(None))
@@ -179,7 +181,7 @@ class SelfTest:
             if taken == 0:
                 self._explain(Failure(phase="data", text=_("the backend accepted nothing and gave no reason")))
             else:
-                self._say(PASS, "data", _("accepted by %s") % settings.NOTIFY_TRANSPORT["BACKEND"], started)
+                self._say(PASS, "data", _("accepted by %s") % conf.transport()["BACKEND"], started)
         return self.report
 
     def _passed(self, phase: str, detail: str, ms: float) -> None:
@@ -239,7 +241,9 @@ class SelfTest:
     def _note(self, stage: str, words: str, known: rules.Diagnosis | None, fix: str) -> None:
         """Keep why a stage failed; `fix` is for where the cause is not known."""
         if known:
-            problem = Problem(stage=stage, words=words, cause=str(known.cause), fix=str(known.fix), diagnosis=known.id)
+            problem = Problem(
+                stage=stage, words=words, cause=str(known.cause), fix=conf.named(known.fix), diagnosis=known.id
+            )
         else:
             problem = Problem(stage=stage, words=words, fix=fix)
         self.report.problems.append(problem)
@@ -247,7 +251,7 @@ class SelfTest:
 
     def _say(self, status: str, name: str, detail: str, started: float | None = None) -> None:
         ms = None if started is None else (time.monotonic() - started) * 1000
-        self._add(Stage(status, name, detail, ms))
+        self._add(Stage(status, name, conf.named(detail) if status in (WARN, SKIP) else detail, ms))
 
     def _add(self, stage: Stage) -> None:
         self.report.stages.append(stage)

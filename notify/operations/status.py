@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Count, Min
 from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from notify import clock
+from notify import clock, conf
 from notify.delivery import breaker, counts, transport
 from notify.delivery.counts import Hour
 from notify.events import digest
@@ -144,12 +143,12 @@ class Status:
                 return _trouble(relay, _("Delivery is on hold: action required."))
             case Relay.State.DOWN:
                 return _trouble(relay, _("Delivery is interrupted; retrying automatically."))
-        patience = timedelta(seconds=settings.NOTIFY_READY_SECONDS)
+        patience = timedelta(seconds=conf.NOTIFY_READY_SECONDS)
         if self.oldest_due and now - self.oldest_due > patience:
             if relay.last_success and now - relay.last_success < patience:
                 more = _("More connections help: NOTIFY_CONNECTIONS.")
                 return Verdict("slow", _("Mail works, but the queue is behind."), fix=more)
-            fix = _WHO_DELIVERS[settings.NOTIFY_DISPATCH]
+            fix = _WHO_DELIVERS[conf.NOTIFY_DISPATCH]
             return Verdict("bad", _("Mail is queued, but no worker is running."), fix=fix)
         if not relay.last_success:
             return Verdict("quiet", _("Nothing has been sent yet."), fix=_("Send a test mail to see whether it works."))
@@ -216,7 +215,7 @@ def _trouble(relay: Relay, headline: Text) -> Verdict:
     known = rules.known(relay.diagnosis)
     if known is None:
         return Verdict("bad", headline, cause=_("The cause is unknown."), words=relay.reason)
-    return Verdict("bad", headline, cause=known.cause, fix=known.fix, words=relay.reason)
+    return Verdict("bad", headline, cause=known.cause, fix=conf.named(known.fix), words=relay.reason)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -16,6 +16,8 @@ from django.utils import timezone, translation
 from django.utils.encoding import punycode
 from django.utils.functional import Promise
 
+from notify import conf
+
 logger = logging.getLogger(__name__)
 
 # A mail that carries this header, with the value yes, is kept from those who may only view. It is not sent along.
@@ -47,15 +49,22 @@ def build(
     Raises TemplateDoesNotExist and whatever the templates raise.
     """
     with translation.override(language or settings.LANGUAGE_CODE), timezone.override(None):
-        subject = one_line(f"{settings.FLASKY_MAIL_SUBJECT_PREFIX} {subject}")
-        context = {"subject": subject, "site_url": settings.FLASKY_URL, "now": timezone.now(), **context}
+        subject = one_line(f"{conf.subject_prefix()} {subject}")
+        context = {
+            "subject": subject,
+            "site_url": conf.site_url(),
+            "site_name": conf.site_url() or parseaddr(conf.sender())[1].rpartition("@")[2],
+            "admins_setting": conf.named("FLASKY_ADMIN"),
+            "now": timezone.now(),
+            **context,
+        }
         # Plain text is not escaped: O'Brien reads O'Brien.
         text = get_template(f"{template}.txt").template.render(Context(dict(context), autoescape=False))  # type: ignore[attr-defined]
         html = get_template(f"{template}.html").render(dict(context))
     message = EmailMultiAlternatives(
         subject=subject,
         body=text.strip() + "\n",
-        from_email=settings.FLASKY_MAIL_SENDER,
+        from_email=conf.sender(),
         to=[to] if isinstance(to, str) else list(to),
         headers={
             "Auto-Submitted": "auto-generated",  # RFC 3834
@@ -81,8 +90,8 @@ def thread_headers(topic: str, message_id: str) -> dict[str, str]:
 
 
 def new_message_id(sender: str = "") -> str:
-    """A fresh Message-ID at the domain of the sender, which is FLASKY_MAIL_SENDER if not given (RFC 5322 3.6.4)."""
-    domain = parseaddr(sender or settings.FLASKY_MAIL_SENDER)[1].rpartition("@")[2]
+    """A fresh Message-ID at the domain of the sender, `conf.sender()` if not given (RFC 5322 3.6.4)."""
+    domain = parseaddr(sender or conf.sender())[1].rpartition("@")[2]
     try:
         return make_msgid(domain=punycode(domain) or "localhost")
     except UnicodeError:  # not a valid domain; the relay will refuse it with a clear reply

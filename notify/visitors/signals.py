@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
 
-from notify import mail
+from notify import conf, mail
 from notify.visitors.models import Visitor
 
 TOPIC = "new_visitor"
@@ -32,6 +31,6 @@ def notify_of_new_visitor(sender: type[Visitor], instance: Visitor, created: boo
 def url_of(visitor: Visitor) -> str:
     """The visitor's page in the admin, as an absolute link; "" without an admin."""
     try:
-        return settings.FLASKY_URL + reverse("admin:visitors_visitor_change", args=[visitor.pk])
+        return conf.site_url() + reverse("admin:visitors_visitor_change", args=[visitor.pk])
     except NoReverseMatch:
         return ""

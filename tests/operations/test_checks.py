@@ -139,23 +139,6 @@ def test_a_sender_the_provider_will_refuse(options: dict[str, Any], settings: An
     assert ids(checks.check_mail_settings(None)) == []
 
 
-@pytest.mark.parametrize("key", ["django-insecure-" + "x" * 50, "short"])
-def test_an_insecure_key_without_debug(settings: Any, key: str) -> None:
-    settings.DEBUG, settings.SECRET_KEY = False, key
-    assert "notify.E006" in ids(checks.check_secrecy(None))
-    settings.DEBUG = True
-    assert "notify.E006" not in ids(checks.check_secrecy(None))
-
-
-def test_an_env_file_others_can_read(settings: Any, tmp_path: Any) -> None:
-    settings.BASE_DIR = tmp_path
-    (tmp_path / ".env").write_text("MAIL_PASSWORD=x")
-    (tmp_path / ".env").chmod(0o644)
-    assert ids(checks.check_secrecy(None)) == ["notify.W007"]
-    (tmp_path / ".env").chmod(0o600)
-    assert ids(checks.check_secrecy(None)) == []
-
-
 def test_the_databases_in_use_are_supported() -> None:
     assert checks.check_database(None) == []
 

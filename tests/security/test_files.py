@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from notify.operations import checks
+from flasky import checks
 from tests.site import ROOT, environment
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")

@@ -8,11 +8,10 @@ import sys
 import threading
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 
-from notify import dispatch
+from notify import conf, dispatch
 from notify.delivery import worker
 from notify.events.digest import notify_due
 from notify.management.database import errors_explained, refuse_old_tables
@@ -43,7 +42,7 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, watch: bool, connections: int | None, until_stdin_ends: bool = False, **options: Any
     ) -> None:
-        connections = settings.NOTIFY_CONNECTIONS if connections is None else connections
+        connections = conf.NOTIFY_CONNECTIONS if connections is None else connections
         if not 1 <= connections <= 256:
             raise CommandError(_("--connections is a number from 1 to 256"), returncode=2)
         if getattr(self, "_called_from_command_line", False):  # not by call_command

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 
+from notify import conf
 from notify.delivery import breaker
 from notify.management.database import errors_explained
 from notify.models import Message, MessageQuerySet, Relay
@@ -87,7 +87,7 @@ class Command(BaseCommand):
         return {"probed": actions.probe(), "relay": Relay.current().state}
 
     def _purge(self, days: int | None, visitors: bool = False, **options: Any) -> dict[str, Any]:
-        days = settings.NOTIFY_KEEP_DAYS if days is None else days
+        days = conf.NOTIFY_KEEP_DAYS if days is None else days
         if days < 0:
             raise CommandError(_("--days is a whole number from 0"), returncode=2)
         return actions.purge(days=days, visitors=visitors)

@@ -3,13 +3,12 @@
 import json
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
 from django.utils.translation import gettext as _
 
-from notify import dispatch
+from notify import conf, dispatch
 from notify.management.database import errors_explained
 from notify.operations.self_test import Report, SelfTest, Stage
 from notify.smtp.providers import presets
@@ -21,8 +20,10 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []  # what is wrong with the configuration is said as a stage
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.description = _("Send a test mail to the addresses, or to FLASKY_ADMIN, and report each stage.")
-        parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help=_("default: FLASKY_ADMIN"))
+        parser.description = conf.named(
+            _("Send a test mail to the addresses, or to FLASKY_ADMIN, and report each stage.")
+        )
+        parser.add_argument("addresses", nargs="*", metavar="ADDRESS", help=conf.named(_("default: FLASKY_ADMIN")))
         parser.add_argument("--check", action="store_true", help=_("stop before DATA: nothing is sent"))
         parser.add_argument(
             "--via", choices=["direct", "outbox"], default="direct", help=_("outbox: queue it for the running worker")
@@ -46,13 +47,13 @@ class Command(BaseCommand):
         else:
             dispatch.disable()
             with errors_explained():
-                report = self_test.via_outbox(settings.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
+                report = self_test.via_outbox(conf.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
         self._conclude(report, as_json=json)
 
     def _recipients(self, addresses: list[str]) -> list[str]:
-        recipients = addresses or settings.FLASKY_ADMIN
+        recipients = addresses or conf.admins()
         if not recipients:
-            raise CommandError(_("No recipient: give an address, or set FLASKY_ADMIN"), returncode=2)
+            raise CommandError(conf.named(_("No recipient: give an address, or set FLASKY_ADMIN")), returncode=2)
         for address in recipients:
             try:
                 validate_email(address)

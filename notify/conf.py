@@ -1,0 +1,184 @@
+"""Every setting of the app, its default, and where Django's own settings are the default. Read at each access.
+
+The table in docs/adopt.md lists them; a test holds the two together.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import django
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.utils.translation import get_language_info, to_locale
+
+NOTIFY_DISPATCH: str  # who delivers: "thread" of the web process, "worker" (manage.py deliver --watch) or "celery"
+NOTIFY_CONNECTIONS: int  # simultaneous connections to the mail server, of each process that delivers
+NOTIFY_CELERY_APP: str  # dotted path of the Celery app that carries wake-ups
+NOTIFY_BURST: int  # events of a topic that are mailed one by one within an interval
+NOTIFY_INTERVAL: int  # seconds; 0: events are never folded into a digest
+NOTIFY_KEEP_DAYS: int  # how long `outbox purge` leaves finished messages
+NOTIFY_READY_SECONDS: int  # age of the oldest due message at which health falls short
+NOTIFY_METRICS_TOKEN: str  # bearer token for /metrics; "": staff only
+NOTIFY_SENSITIVE: str | Callable[[EmailMessage], bool]  # whose content is for operators only: see `outbox.is_sensitive`
+MAIL_TIMEOUT: int  # seconds that one attempt to send may take
+MAIL_PROXY: str  # for a transport made of EMAIL_* settings: as `notify.smtp.backend.EmailBackend` takes it
+MAIL_EHLO: str  # likewise: the name said in EHLO, "" for this machine's
+
+DEFAULTS: dict[str, Any] = {
+    "NOTIFY_DISPATCH": "thread",
+    "NOTIFY_CONNECTIONS": 1,
+    "NOTIFY_CELERY_APP": "celery.current_app",
+    "NOTIFY_BURST": 5,
+    "NOTIFY_INTERVAL": 300,
+    "NOTIFY_KEEP_DAYS": 90,
+    "NOTIFY_READY_SECONDS": 300,
+    "NOTIFY_METRICS_TOKEN": "",
+    "NOTIFY_SENSITIVE": "links",
+    "MAIL_TIMEOUT": 30,
+    "MAIL_PROXY": "",
+    "MAIL_EHLO": "",
+}
+# Settings whose default is computed: by the functions below.
+COMPUTED = (
+    *("NOTIFY_TRANSPORT", "NOTIFY_SITE_URL", "NOTIFY_PREVIEW_LANGUAGES"),
+    *("FLASKY_ADMIN", "FLASKY_MAIL_SENDER", "FLASKY_MAIL_SUBJECT_PREFIX"),
+)
+OUTBOX = "notify.outbox.EmailBackend"
+SMTP = "notify.smtp.backend.EmailBackend"
+
+if not TYPE_CHECKING:  # for mypy, a name that is not declared above is a mistake
+
+    def __getattr__(name: str) -> Any:
+        if name not in DEFAULTS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(settings, name, DEFAULTS[name])
+
+
+def admins() -> list[str]:
+    """Addresses that are notified of events: FLASKY_ADMIN, else ADMINS, which in Django 5.2 has pairs."""
+    found = _first("FLASKY_ADMIN", "ADMINS")
+    return [str(each if isinstance(each, str) or not isinstance(each, (list, tuple)) else each[1]) for each in found]
+
+
+def sender() -> str:
+    """From of the app's own mails: FLASKY_MAIL_SENDER, else DEFAULT_FROM_EMAIL."""
+    return str(_first("FLASKY_MAIL_SENDER", "DEFAULT_FROM_EMAIL"))
+
+
+def subject_prefix() -> str:
+    """Before the subjects of the app's own mails: FLASKY_MAIL_SUBJECT_PREFIX, else EMAIL_SUBJECT_PREFIX; no blanks."""
+    return str(_first("FLASKY_MAIL_SUBJECT_PREFIX", "EMAIL_SUBJECT_PREFIX")).strip()
+
+
+def site_url() -> str:
+    """`https://example.com`, without a slash at the end; "" if it is not set: then mails have no link to the site."""
+    return str(getattr(settings, "NOTIFY_SITE_URL", "") or getattr(settings, "FLASKY_URL", "")).rstrip("/")
+
+
+def transport() -> dict[str, Any]:
+    """What sends stored mail: `{"BACKEND": dotted path, "OPTIONS": {…}}`; BACKEND is "" if none is configured.
+
+    NOTIFY_TRANSPORT, else MAILERS["transport"] (Django 6.1), else the project's EMAIL_* settings. OPTIONS may hold
+    secrets.
+    """
+    chosen = getattr(settings, "NOTIFY_TRANSPORT", None)
+    if chosen is None and (mailers := _mailers()) is not None:
+        chosen = mailers.get("transport") or {}
+    elif chosen is None:
+        chosen = {"BACKEND": SMTP, "OPTIONS": _options_of_django()}
+    backend, options = str(chosen.get("BACKEND") or ""), dict(chosen.get("OPTIONS") or {})
+    if backend in (SMTP, "django.core.mail.backends.smtp.EmailBackend"):  # whose own default is to wait without end
+        options["timeout"] = options.get("timeout") or getattr(settings, "MAIL_TIMEOUT", DEFAULTS["MAIL_TIMEOUT"])
+        by_mode = 465 if options.get("use_ssl") else 587 if options.get("use_tls") else 25
+        options["port"] = options.get("port") or by_mode
+    return {"BACKEND": backend, "OPTIONS": options}
+
+
+def preview_languages() -> dict[str, str]:
+    """Code to name. NOTIFY_PREVIEW_LANGUAGES, else LANGUAGE_CODE and those of LANGUAGES that have a catalogue."""
+    chosen = getattr(settings, "NOTIFY_PREVIEW_LANGUAGES", None)
+    if not chosen:
+        folders = [Path(__file__).parent / "locale", *map(Path, settings.LOCALE_PATHS)]
+        chosen = [settings.LANGUAGE_CODE]
+        chosen += [
+            code
+            for code, _ in settings.LANGUAGES
+            if code not in chosen
+            and any((path / to_locale(code) / "LC_MESSAGES/django.mo").exists() for path in folders)
+        ]
+    names = dict(settings.LANGUAGES)
+    return {code: str(names.get(code) or _name_of(code)) for code in chosen}
+
+
+def named(text: object) -> str:
+    """A text with the names of settings that this project uses: EMAIL_HOST_PASSWORD, say, for MAIL_PASSWORD."""
+    if hasattr(settings, "FLASKY_ADMIN"):
+        return str(text)
+
+    def replace(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        own = _NAMES.get(name) or _option_name(name)
+        return f"{own} = {value.capitalize()}" if value else own
+
+    return _NAMED.sub(replace, str(text))
+
+
+def _first(own: str, of_django: str) -> Any:
+    found = getattr(settings, own, None)
+    return getattr(settings, of_django) if found is None else found
+
+
+def _mailers() -> dict[str, Any] | None:
+    """MAILERS, where Django knows and the project has it."""
+    found: dict[str, Any] | None = getattr(settings, "MAILERS", None) if django.VERSION >= (6, 1) else None
+    return found
+
+
+def _options_of_django() -> dict[str, Any]:
+    own: dict[str, Any] = {"timeout": settings.EMAIL_TIMEOUT, "proxy": "MAIL_PROXY", "local_hostname": "MAIL_EHLO"}
+    own |= {name: getattr(settings, own[name], "") for name in ("proxy", "local_hostname")}
+    return {
+        option: getattr(settings, name) for option, (_, name) in _OPTIONS.items() if name.startswith("EMAIL_")
+    } | own
+
+
+def _name_of(code: str) -> str:
+    try:
+        return str(get_language_info(code)["name_local"])
+    except KeyError:
+        return code
+
+
+# Option of the backend: the name in texts, and the setting it is where there is neither MAILERS nor NOTIFY_TRANSPORT.
+_OPTIONS = {
+    "host": ("MAIL_SERVER", "EMAIL_HOST"),
+    "port": ("MAIL_PORT", "EMAIL_PORT"),
+    "username": ("MAIL_USERNAME", "EMAIL_HOST_USER"),
+    "password": ("MAIL_PASSWORD", "EMAIL_HOST_PASSWORD"),
+    "use_tls": ("MAIL_USE_TLS", "EMAIL_USE_TLS"),
+    "use_ssl": ("MAIL_USE_SSL", "EMAIL_USE_SSL"),
+    "timeout": ("MAIL_TIMEOUT", "EMAIL_TIMEOUT"),
+    "ssl_keyfile": ("", "EMAIL_SSL_KEYFILE"),
+    "ssl_certfile": ("", "EMAIL_SSL_CERTFILE"),
+    "proxy": ("MAIL_PROXY", "MAIL_PROXY"),
+    "local_hostname": ("MAIL_EHLO", "MAIL_EHLO"),
+}
+_NAMES = {
+    "FLASKY_ADMIN": "ADMINS",
+    "FLASKY_MAIL_SENDER": "DEFAULT_FROM_EMAIL",
+    "FLASKY_MAIL_SUBJECT_PREFIX": "EMAIL_SUBJECT_PREFIX",
+    "FLASKY_URL": "NOTIFY_SITE_URL",
+    "DATABASE_URL": "DATABASES",
+}
+_NAMED = re.compile(
+    rf"\b({'|'.join([*_NAMES, *(name for name, _ in _OPTIONS.values() if name)])})\b(?:=(true|false)\b)?"
+)
+
+
+def _option_name(name: str) -> str:
+    [(option, of_django)] = [(option, names[1]) for option, names in _OPTIONS.items() if names[0] == name]
+    if hasattr(settings, "NOTIFY_TRANSPORT"):
+        return f"{option} of NOTIFY_TRANSPORT"
+    return of_django if _mailers() is None else f'{option} of MAILERS["transport"]'

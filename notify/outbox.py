@@ -19,7 +19,7 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django.utils.functional import Promise
 
-from notify import clock, dispatch
+from notify import clock, conf, dispatch
 from notify.delivery import attributes, transport
 from notify.models import GIVE_UP_AFTER, Body, Message
 from notify.rendering.message import SENSITIVE_HEADER, new_message_id, one_line, site_time
@@ -30,7 +30,12 @@ if django.VERSION < (6, 0):
     from django.core.mail.message import sanitize_address
 
 # The token of django.contrib.auth's PasswordResetTokenGenerator within a link: seconds in base 36, half a SHA-256.
-_RESET_TOKEN = re.compile(r"[/=][0-9a-z]{6,7}-[0-9a-f]{32}(?![0-9a-f])")
+# allauth writes the user's number and a hyphen before it.
+_RESET_TOKEN = re.compile(r"[/=-][0-9a-z]{6,7}-[0-9a-f]{32}(?![0-9a-f])")
+_LINK = re.compile(r"https?://[^\s\"'<>]+")
+# What tokens in links are made of: secrets.token_urlsafe and token_hex, django.core.signing, JWT.
+_LONG_WORD = re.compile(r"[A-Za-z0-9_-]{20,}")
+_HEXADECIMAL = re.compile(r"(?<![0-9a-f])[0-9a-f]{32,}(?![0-9a-f])")
 
 
 class EmailBackend(BaseEmailBackend):
@@ -133,12 +138,31 @@ def is_error_report(message: EmailMessage) -> bool:
 
 
 def is_sensitive(message: EmailMessage) -> bool:
-    """Whether it says so by SENSITIVE_HEADER, or holds a link that lets whoever opens it set a password."""
+    """Whether its content is for operators only: its SENSITIVE_HEADER says yes, or NOTIFY_SENSITIVE does.
+
+    NOTIFY_SENSITIVE is "links" (it holds a link with a token, which may sign in or set a password), "all", or a
+    function of the message.
+    """
     said = {name.lower(): str(value) for name, value in message.extra_headers.items()}
     if said.get(SENSITIVE_HEADER.lower(), "").strip().lower() == "yes":
         return True
+    chosen = conf.NOTIFY_SENSITIVE
+    if callable(chosen):
+        return bool(chosen(message))
     bodies = [message.body, *(part[0] for part in getattr(message, "alternatives", []))]
-    return any(_RESET_TOKEN.search(str(body)) for body in bodies)
+    return chosen == "all" or any(_has_token(str(body)) for body in bodies)
+
+
+def _has_token(text: str) -> bool:
+    return bool(_RESET_TOKEN.search(text)) or any(_is_token(link) for link in _LINK.findall(text))
+
+
+def _is_token(link: str) -> bool:
+    """Whether a part of the link is random: hexadecimal, or a long word of capitals, small letters and digits."""
+    return bool(_HEXADECIMAL.search(link)) or any(
+        all(re.search(kind, word) for kind in ("[A-Z]", "[a-z]", "[0-9]")) or len(re.findall("[a-z][A-Z]", word)) > 2
+        for word in _LONG_WORD.findall(link)
+    )
 
 
 def single(mailbox: str) -> str:

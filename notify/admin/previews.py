@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
 
+from notify import conf
 from notify.admin import rows
 from notify.admin.message_page import framed
 from notify.admin.rows import OPERATE
@@ -28,7 +29,7 @@ WIDTHS = {"wide": gettext_lazy("Wide, 700 px"), "narrow": gettext_lazy("Narrow, 
 def index(request: HttpRequest, model_admin: Any) -> HttpResponse:
     """All templates, with the size of each in every language."""
     _admit(request, model_admin)
-    languages = previews.languages()
+    languages = conf.preview_languages()
     rows = [
         {
             "template": template,
@@ -46,7 +47,7 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     _admit(request, model_admin)
     shown = _registered(template)
     chosen = {
-        "language": _choice(request, "language", previews.languages(), _language()),
+        "language": _choice(request, "language", conf.preview_languages(), _language()),
         "scheme": _choice(request, "scheme", SCHEMES, "light"),
         "width": _choice(request, "width", WIDTHS, "wide"),
     }
@@ -68,7 +69,7 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
 def frame(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     """The HTML alone, in one language and one colour scheme."""
     _admit(request, model_admin)
-    language = _choice(request, "language", previews.languages(), _language())
+    language = _choice(request, "language", conf.preview_languages(), _language())
     html = previews.render(_registered(template), language).html
     return framed(previews.in_scheme(html, _choice(request, "scheme", SCHEMES, "light")), addresses=False)
 
@@ -79,14 +80,18 @@ def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     if not request.user.has_perm(OPERATE):
         raise PermissionDenied
     shown = _registered(template)
-    language = _choice(request, "language", previews.languages(), _language())
+    language = _choice(request, "language", conf.preview_languages(), _language())
     back = HttpResponseRedirect(f"{reverse('admin:notify_message_preview', args=[template])}?language={language}")
     address = getattr(request.user, "email", "")
     if not address:
         messages.error(request, _("Your account has no email address to send to."))
         return back
     message_id = new_message_id()
-    shown.build(address, language, headers={"Message-ID": message_id}).send()
+    try:
+        shown.build(address, language, headers={"Message-ID": message_id}).send()
+    except Exception as error:  # noqa: BLE001  (the project's own code and templates)
+        messages.error(request, f"{type(error).__name__}: {error}")
+        return back
     stored = Message.objects.filter(message_id=message_id)
     rows.log(request, stored, f"Sent the preview of {template}.", ADDITION)
     messages.success(request, _("The mail to %s is in the outbox.") % address)
@@ -111,7 +116,7 @@ def _page(request: HttpRequest, model_admin: Any, title: str) -> dict[str, Any]:
 
 def _language() -> str:
     current = get_language() or ""
-    return current if current in previews.languages() else next(iter(previews.languages()))
+    return current if current in conf.preview_languages() else next(iter(conf.preview_languages()))
 
 
 def _choice(request: HttpRequest, name: str, choices: Any, default: str) -> str:
@@ -130,7 +135,7 @@ def _choices(chosen: dict[str, str]) -> list[dict[str, Any]]:
         return {"title": title, "links": links}
 
     return [
-        group("language", _("Language"), previews.languages()),
+        group("language", _("Language"), conf.preview_languages()),
         group("scheme", _("Colours"), SCHEMES),
         group("width", _("Width"), WIDTHS),
     ]

@@ -1,17 +1,18 @@
 """Mails to look at before anybody gets them: each template with made-up data, and no row of the database touched."""
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.utils import translation
 from django.utils.functional import Promise
 
 from notify.rendering.message import build
 
+logger = logging.getLogger(__name__)
 GMAIL_CLIPS = 102 * 1024  # bytes of HTML after which Gmail hides the rest behind a link
 Example = Callable[[], Mapping[str, Any]]
 
@@ -35,12 +36,13 @@ class Preview:
 
 @dataclass(frozen=True)
 class Rendered:
-    """One mail in one language; `size` is the HTML's in bytes."""
+    """One mail in one language; `size` is the HTML's in bytes. `error`: why it could not be built, else ""."""
 
     subject: str
     text: str
     html: str
     size: int
+    error: str = ""
 
     @property
     def clipped(self) -> bool:
@@ -62,14 +64,13 @@ def registered() -> dict[str, Preview]:
     return dict(sorted(_registered.items()))
 
 
-def languages() -> dict[str, str]:
-    """The languages that the site speaks: code to name."""
-    return dict(settings.LANGUAGES)
-
-
 def render(shown: Preview, language: str) -> Rendered:
-    """What the mail would say. Raises what the template raises."""
-    built = shown.build("you@example.com", language)
+    """What the mail would say. A preview that raises is shown as its error."""
+    try:
+        built = shown.build("you@example.com", language)
+    except Exception as error:
+        logger.exception("the preview of %s could not be built", shown.template)
+        return Rendered(str(shown.subject), "", "", 0, error=f"{type(error).__name__}: {error}")
     html = str(built.alternatives[0][0])
     return Rendered(str(built.subject), str(built.body), html, len(html.encode()))
 

@@ -18,7 +18,7 @@ urlpatterns = [
     ),
     path("admin/", admin.site.urls),
     # What browsers ask for on pages that name no icon: the admin's.
-    path("favicon.ico", RedirectView.as_view(url=static("notify/icon.svg"))),
+    path("favicon.ico", RedirectView.as_view(url=static("flasky/icon.svg"))),
     path("inbox/", inbox.index, name="inbox"),
     re_path(rf"^inbox/(?P<name>{inbox.NAME})/$", inbox.mail, name="inbox_mail"),
     re_path(rf"^inbox/(?P<name>{inbox.NAME})/html/$", inbox.html, name="inbox_html"),

@@ -137,11 +137,12 @@ def _mailers() -> dict[str, Any] | None:
 
 
 def _options_of_django() -> dict[str, Any]:
-    own: dict[str, Any] = {"timeout": settings.EMAIL_TIMEOUT, "proxy": "MAIL_PROXY", "local_hostname": "MAIL_EHLO"}
-    own |= {name: getattr(settings, own[name], "") for name in ("proxy", "local_hostname")}
-    return {
-        option: getattr(settings, name) for option, (_, name) in _OPTIONS.items() if name.startswith("EMAIL_")
-    } | own
+    return {option: getattr(settings, name, "") for option, (_, name) in _OPTIONS.items()}
+
+
+def _has_catalogue(code: str) -> bool:
+    folders = [Path(__file__).parent / "locale", *map(Path, settings.LOCALE_PATHS)]
+    return any((folder / to_locale(code) / "LC_MESSAGES" / "django.mo").exists() for folder in folders)
 
 
 def _name_of(code: str) -> str:

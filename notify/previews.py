@@ -15,7 +15,7 @@ __all__ = ["preview"]
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-@preview("notify/mail/digest", subject=_("25 × New visitor: Ann, 李小龙, …"))
+@preview("notify/mail/digest", subject=_("25 × New sign-up: Ann, 李小龙, …"))
 def digest() -> dict[str, Any]:
     names = ["Ann", "李小龙", "محمد", "Zoë O’Brien", "Wolfeschlegelsteinhausenbergerdorff"]
     events = [
@@ -23,7 +23,7 @@ def digest() -> dict[str, Any]:
         for number in range(SHOWN, 0, -1)
     ]
     return {
-        "heading": _("New visitor"),
+        "heading": _("New sign-up"),
         "events": events,
         "count": SHOWN + 5,
         "more": 5,

@@ -94,7 +94,7 @@ def test_whatever_bytes_are_posted_the_answer_is_a_page(
 ) -> None:
     answer = client.generic("POST", "/", body, content_type)
     assert answer.status_code == status
-    assert "notify/page.css" in answer.content.decode()
+    assert "flasky/page.css" in answer.content.decode()
     assert not Visitor.objects.exists()
 
 

@@ -189,7 +189,7 @@ def test_error_pages_need_neither_request_nor_database(
 ) -> None:
     with django_assert_num_queries(0):
         page = render_to_string(f"{template}.html")
-    assert "notify/page.css" in page
+    assert "flasky/page.css" in page
     assert 'href="/"' in page
     assert "<style" not in page
     assert " style=" not in page
@@ -199,7 +199,7 @@ def test_the_page_brings_all_it_needs_and_is_small(client: Client) -> None:
     client.post("/", {"name": "Ann"})
     page = client.get("/").content
     files = re.findall(r'(?:href|src)="([^"]+)"', page.decode())
-    assert files == ["/static/notify/icon.svg", "/static/notify/page.css"]
+    assert files == ["/static/flasky/icon.svg", "/static/flasky/page.css"]
     size = len(page)
     for file in files:
         path = finders.find(file.removeprefix("/static/"))
@@ -226,4 +226,4 @@ def test_health_answers(client: Client) -> None:
 
 
 def test_browsers_that_look_for_an_icon_find_it(client: Client) -> None:
-    assert client.get("/favicon.ico").headers["Location"] == "/static/notify/icon.svg"
+    assert client.get("/favicon.ico").headers["Location"] == "/static/flasky/icon.svg"

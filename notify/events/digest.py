@@ -32,7 +32,7 @@ TEMPLATE = "notify/mail/digest"
 SUBJECT_LENGTH = 76  # characters, with the prefix
 TRIES = 3  # of an event's own template; then it is mailed by its summary and link
 UNFOLDED_AT_ONCE = 100  # events mailed in one turn if NOTIFY_INTERVAL is 0
-MARKED_AT_ONCE = 10_000  # events in one transaction
+MARKED_AT_ONCE = 2_000  # events in one transaction
 _UNAVAILABLE = (OperationalError, InterfaceError)  # the database does not answer
 
 

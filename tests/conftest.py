@@ -24,7 +24,7 @@ hypothesis.settings.register_profile("flasky", deadline=None)
 hypothesis.settings.load_profile("flasky")
 
 # What takes long for what it does, or needs real servers or a browser: run by `make slow` and CI, not by `make test`.
-SLOW_FOLDERS = ("e2e", "services", "faults", "mails", "names")
+SLOW_FOLDERS = ("adopt", "e2e", "services", "faults", "mails", "names")
 
 
 def pytest_xdist_auto_num_workers() -> int | None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,23 @@ def test_what_the_readme_tells_to_run_exists() -> None:
     assert set(re.findall(r"manage\.py ([a-z]+)", readme)) <= commands | django
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
         assert (ROOT / link).exists(), link
+
+
+def requirements(name: str) -> set[str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return {line for line in lines if line and not line.startswith(("#", "-r"))}
+
+
+def test_the_package_needs_what_flasky_is_set_up_from() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    of_the_site = {line for line in requirements("requirements.in") if line.startswith("django-environ")}
+    plain = {line for line in requirements("requirements.in") - of_the_site if not line.startswith("Django")}
+    [django] = [line for line in project["dependencies"] if line.startswith("Django")]
+    assert {*plain, django} == set(project["dependencies"])
+    lowest, highest = re.findall(r"Django>=(\S+?),<([\d.]+)", "\n".join(sorted(requirements("requirements.in"))))
+    assert django == f"Django>={lowest[0]},<{highest[1]}"
+    for extra in project["optional-dependencies"].values():
+        assert set(extra) <= requirements("requirements-server.in")
 
 
 def test_no_test_is_skipped_without_a_reason() -> None:

@@ -17,5 +17,5 @@ class Migration(migrations.Migration):
     dependencies = [("notify", "0002_event_context_and_bodies")]
 
     operations = [
-        migrations.RunPython(move_bodies, elidable=True),
+        migrations.RunPython(move_bodies, migrations.RunPython.noop, elidable=True),
     ]

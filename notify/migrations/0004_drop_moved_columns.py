@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
     dependencies = [("notify", "0003_move_bodies")]
 
     operations = [
-        migrations.RunPython(move_late_bodies, elidable=True),
+        migrations.RunPython(move_late_bodies, migrations.RunPython.noop, elidable=True),
         migrations.AlterField(
             model_name="message",
             name="body",

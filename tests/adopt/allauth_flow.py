@@ -1,0 +1,32 @@
+"""Run in a project by `manage.py shell`: somebody signs up, confirms the address, and sets a new password."""
+
+import re
+from email import message_from_bytes, policy
+
+from django.contrib.auth.models import User
+from django.test import Client
+
+from notify.models import Message
+
+
+def link_in(message):
+    assert message.sensitive, "who may view messages must not read this link"
+    mail = message_from_bytes(bytes(message.body.mime), policy=policy.default)
+    [link] = re.findall(r"http://testserver(\S+)", mail.get_body(("plain",)).get_content())
+    return link
+
+
+browser = Client()
+password = "a-Long-passphrase-1"
+form = {"email": "ann@example.com", "username": "ann", "password1": password, "password2": password}
+assert browser.post("/accounts/signup/", form).status_code == 302
+assert browser.post(link_in(Message.objects.latest("pk"))).status_code == 302
+assert User.objects.get().emailaddress_set.get().verified
+
+visitor = Client()
+assert visitor.post("/accounts/password/reset/", {"email": "ann@example.com"}).status_code == 302
+page = visitor.get(link_in(Message.objects.latest("pk")), follow=True)
+new = "another-Long-passphrase-2"
+assert visitor.post(page.request["PATH_INFO"], {"password1": new, "password2": new}).status_code == 302
+assert Client().login(username="ann", password=new)
+print("signed up, confirmed, signed in with the new password")

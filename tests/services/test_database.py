@@ -41,7 +41,7 @@ def test_a_site_whose_code_is_ahead_of_the_schema_is_not_ready_until_it_is_migra
     outbox: Outbox, make_site: Callable[..., Site]
 ) -> None:
     site = make_site(**outbox.options, NOTIFY_METRICS_TOKEN="t")
-    assert site.manage("migrate", "notify", "0005").returncode == 0
+    assert site.manage("migrate", "notify", "0006").returncode == 0
     site.start()
     status, said = readiness(site)
     assert (status, said["status"]) == (503, "not ready")

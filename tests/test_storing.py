@@ -18,7 +18,7 @@ ADMIN = "admin@example.com"
 
 
 def add(state: str) -> None:
-    Relay.objects.create(state=state)
+    Relay.objects.create(state=state, fingerprint=state)
 
 
 @pytest.mark.django_db(transaction=True)

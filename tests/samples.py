@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.mail import EmailMultiAlternatives
 
+from notify.events.digest import subject_of
 from notify.models import Event, Message
 from notify.rendering.message import build, in_site_language
 from notify.visitors import signals
@@ -18,7 +19,9 @@ PEOPLE = ("李小龙", "Conan O'Brien", "محمد عبد الله", "J.R.R. Tolk
 
 def visitor_mail(name: str) -> EmailMultiAlternatives:
     visitor = Visitor(pk=7, name=name, created_at=FIRST)
-    return build("a@example.com", "New visitor", "mail/new_visitor", {"visitor": visitor, "event": event_of(visitor)})
+    event = event_of(visitor)
+    context = {"visitor": visitor, "event": event}
+    return build("a@example.com", subject_of([event], 1), "mail/new_visitor", context)
 
 
 def event_of(visitor: Visitor) -> Event:

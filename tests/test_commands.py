@@ -214,7 +214,7 @@ def test_watch_delivers_until_sigterm_and_exits_with_0(make_site: Callable[..., 
     )
     assert made.returncode == 0, made.stderr
     lines = iter(watch.stdout.readline, "")
-    assert any("Subject: [Flasky] New visitor" in line for line in lines)
+    assert any("Subject: [Flasky] New visitor: Ann" in line for line in lines)
     os.kill(watch.pid, signal.SIGTERM)
     watch.communicate(timeout=20)
     assert watch.returncode == 0

@@ -24,7 +24,7 @@ def test_a_name_typed_into_the_page_reaches_the_administrator(make_site: MakeSit
     [envelope] = relay.wait_for(1)
     message = envelope.message
     assert (envelope.sender, envelope.recipients) == ("flasky@example.com", ["admin@example.com"])
-    assert message["Subject"] == "[Flasky] New visitor"
+    assert message["Subject"] == "[Flasky] New visitor: Zoë"
     assert message["From"] == "Flasky Admin <flasky@example.com>"
     assert message["Message-ID"]
     assert message["Date"]

@@ -101,7 +101,7 @@ def test_what_happened_is_told_in_one_line(evil: str) -> None:
     )
     notify_due()
     assert Event.objects.get().summary == "Order 1 Bcc: v@example.com"
-    assert stored()[0]["Subject"] == "[Flasky] New order"
+    assert stored()[0]["Subject"] == "[Flasky] New order: Order 1 Bcc: v@example.\u200bcom"
     assert stored()[0]["Bcc"] is None
 
 

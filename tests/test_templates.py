@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from notify import outbox
 from notify.models import Event
-from notify.templatetags.mails import COLUMNS, fold, shown_name
+from notify.rendering.message import unlinked
+from notify.templatetags.mails import COLUMNS, fold, short_link, shown_name
 from notify.visitors import names
 from tests.samples import FIRST, digest_mail, every_mail, html_of, visitor_mail
 
@@ -72,7 +73,9 @@ def words_of_html(message: EmailMultiAlternatives) -> list[str]:
 def test_text_and_html_say_the_same(message: EmailMultiAlternatives) -> None:
     text = re.sub(r"^(-- |Open .*:)$", lambda line: line[0].strip("-: "), str(message.body), flags=re.MULTILINE)
     words = words_of_html(message)
-    assert [word for word in text.split() if word in words or "://" not in word] == words
+    shown = [(short_link(word) if "://" in word else word, "://" in word) for word in text.split()]
+    # An event's own link in a digest is its name in HTML.
+    assert [word for word, is_link in shown if word in words or not is_link] == words
     for link in re.findall(r"^http\S+$", text, re.MULTILINE):
         assert f'href="{html.escape(link)}"' in html_of(message)
 
@@ -87,11 +90,25 @@ def test_both_parts_name_exactly_the_name(name: str) -> None:
         assert name in [html.unescape(MARKS.sub("", shown)) for shown in re.findall(r"(?<=>)[^<]+", page)]
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://flasky.example.com", "flasky.example.com"),
+        ("https://flasky.example.com/", "flasky.example.com"),
+        ("http://127.0.0.1:8000/admin/notify/event/?message_id=%3C1%3E", "127.0.0.1:8000/admin/notify/event"),
+        ("https://flasky.example.com/admin/visitors/visitor/7/change/", "flasky.example.com/admin/visitors/visit…"),
+        ("order 7", "order 7"),
+    ],
+)
+def test_a_link_is_shown_short(url: str, shown: str) -> None:
+    assert short_link(url) == shown
+
+
 def test_html_in_a_name_stays_text() -> None:
     message = visitor_mail("<b>x</b>")
     assert "<b>x</b>" in str(message.body)
     assert "<b>" not in html_of(message)
-    assert html_of(message).count("&lt;b&gt;x&lt;/b&gt;") == 2
+    assert html_of(message).count("&lt;b&gt;x&lt;/b&gt;") == 4  # title, label, preheader, heading
 
 
 @each_mail
@@ -139,8 +156,8 @@ def test_lines_break_where_chinese_lines_do() -> None:
 def test_times_are_told_in_the_sites_zone(settings: Any) -> None:
     settings.TIME_ZONE = "Asia/Shanghai"
     message = visitor_mail("Ann")
-    assert "14 March 2026, 09:26:53 CST" in str(message.body)
-    assert html_of(message).count("14 March 2026, 09:26:53 CST") == 2  # the preheader's and the text's
+    assert "14 March 2026, 09:26 CST" in str(message.body)
+    assert html_of(message).count("14 March 2026, 09:26 CST") == 2  # the preheader's and the text's
 
 
 def test_a_digest_says_how_many_more_there_are() -> None:
@@ -200,7 +217,8 @@ def test_whatever_name_is_taken_the_parsed_mail_names_it(typed: str) -> None:
     assert raw.count(b"\r") == raw.count(b"\n") == raw.count(b"\r\n")
     assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
     parsed: EmailMessage = message_from_bytes(raw, policy=policy.default)  # type: ignore[assignment]
-    assert parsed["Subject"] == "[Flasky] New visitor"
+    subject = f"[Flasky] New visitor: {unlinked(name)}"
+    assert parsed["Subject"] == (subject if len(subject) <= 76 else subject[:75].rstrip(" ,") + "…")
     assert parsed["To"] == "a@example.com"
     text = parsed.get_body(("plain",)).get_content()  # type: ignore[union-attr]
     assert MARKS.sub("", text).splitlines()[2] == name

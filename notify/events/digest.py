@@ -234,7 +234,7 @@ def _single(event: Event) -> EmailMultiAlternatives:
     if not event.template:
         raise ObjectGone("stored by a version that kept no template")
     context = {**load_context(event.context), "event": event}
-    message = _build(event.subject, event.template, context, event.topic, rendering.new_message_id())
+    message = _build(subject_of([event], 1), event.template, context, event.topic, rendering.new_message_id())
     if event.topic.startswith(policy.ERRORS):  # with what a visitor sent, as on the event's page: for operators
         message.extra_headers[rendering.SENSITIVE_HEADER] = "yes"
     return message
@@ -249,7 +249,7 @@ def _folded(newest: Sequence[Event], count: int, message_id: str) -> EmailMultiA
         "more": count - len(newest),
         "list_url": _list_url(message_id),
     }
-    return _build(_subject(newest, count), TEMPLATE, context, newest[0].topic, message_id)
+    return _build(subject_of(newest, count), TEMPLATE, context, newest[0].topic, message_id)
 
 
 def _build(subject: str, template: str, context: dict[str, Any], topic: str, message_id: str) -> EmailMultiAlternatives:
@@ -257,11 +257,16 @@ def _build(subject: str, template: str, context: dict[str, Any], topic: str, mes
     return rendering.build(conf.admins(), subject, template, context, headers=headers)
 
 
-def _subject(newest: Sequence[Event], count: int) -> str:
-    """`New visitor` for one; `12 × New visitor: Ann, Bob, …` for more, short enough for one header line."""
-    if count == 1:
-        return newest[0].subject
-    line = f"{count} × {newest[0].subject}: " + ", ".join(rendering.unlinked(event.summary) for event in newest)
+def subject_of(newest: Sequence[Event], count: int) -> str:
+    """`New visitor: Ann` for one, `12 × New visitor: Ann, Bob, …` for more; short enough for one header line.
+
+    An error's subject says all, and its summary holds what a visitor sent.
+    """
+    event = newest[0]
+    if count == 1 and (event.topic.startswith(policy.ERRORS) or event.summary in ("", event.subject)):
+        return event.subject
+    names = ", ".join(rendering.unlinked(event.summary) for event in newest)
+    line = rendering.one_line(f"{f'{count} × ' if count > 1 else ''}{event.subject}: {names}")
     room = SUBJECT_LENGTH - len(conf.subject_prefix()) - 1
     return line if len(line) <= room and count <= len(newest) else line[: room - 1].rstrip(" ,") + "…"
 

@@ -2,6 +2,7 @@
 
 import unicodedata
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from django import template
 from django.utils.formats import date_format
@@ -12,16 +13,17 @@ from notify.rendering.message import site_time, unlinked
 register = template.Library()
 
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
+LINK_LENGTH = 40
 COLUMNS = 72  # RFC 3676 4.2 asks for fewer than 78, and quoting takes some
 
 
 @register.filter
 def moment(time: object) -> str:
-    """Day and time of day in the site's zone, as the language at hand writes them; "" for what is no time."""
+    """Day, hour and minute in the site's zone, as the current language writes them; "" if it is not a time."""
     if not isinstance(time, datetime):
         return ""
     # Translators: a date format of Django's, see its documentation of the template filter `date`.
-    return date_format(site_time(time), pgettext("format of a moment", "j F Y, H:i:s T"))
+    return date_format(site_time(time), pgettext("format of a moment", "j F Y, H:i T"))
 
 
 @register.filter
@@ -33,6 +35,14 @@ def shown_name(name: str) -> str:
     if any(unicodedata.bidirectional(character) in _RIGHT_TO_LEFT for character in shown):
         return f"\u2068{shown}\u2069"
     return shown
+
+
+@register.filter
+def short_link(url: str) -> str:
+    """How a link is shown in HTML: host and path, cut at LINK_LENGTH characters."""
+    parts = urlsplit(str(url))
+    shown = f"{parts.netloc}{parts.path}".rstrip("/") or str(url)
+    return shown if len(shown) <= LINK_LENGTH else shown[: LINK_LENGTH - 1] + "…"
 
 
 @register.filter

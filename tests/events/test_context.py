@@ -382,7 +382,7 @@ def test_an_event_whose_object_is_gone_is_mailed_by_its_summary_and_link(
     group.delete()
     assert notify_due() == 1
     message = Message.objects.get()
-    assert message.subject == "[Flasky] New order"
+    assert message.subject == "[Flasky] New order: Order 1"
     assert "Order 1" in text_of(message)
     assert "https://x.example/1" in text_of(message)
     event = Event.objects.get()

@@ -63,7 +63,7 @@ def test_the_first_of_a_burst_come_one_by_one_and_the_rest_in_one_digest(clock: 
     for number in range(5):
         tell(number)
         notify_due(clock.now)
-    assert subjects() == ["[Flasky] New order"] * 2
+    assert subjects() == ["[Flasky] New order: Order 0", "[Flasky] New order: Order 1"]
     assert notify_due(clock.at(59.9)) == 0
     assert notify_due(clock.at(60)) == 1
     assert subjects()[2:] == ["[Flasky] 3 × New order: Order 4, Order 3, Order 2"]
@@ -81,6 +81,24 @@ def test_names_in_a_digests_subject_are_no_links(clock: Clock) -> None:
     subject = subjects()[-1]
     assert subject.startswith("[Flasky] 5 × New order: J.\u200bR. Smith.")
     assert "Mr. Ann, a。\u200bb, me@evil.\u200bexample.\u200b…" in subject
+
+
+@pytest.mark.parametrize(
+    ("summary", "subject"),
+    [
+        ("Ada Lovelace", "[Flasky] New order: Ada Lovelace"),
+        ("evil.com", "[Flasky] New order: evil.\u200bcom"),
+        ("Ann\r\nBcc: v@x.example", "[Flasky] New order: Ann Bcc: v@x.\u200bexample"),
+        ("x" * 200, f"[Flasky] New order: {'x' * 55}…"),
+        ("New order", "[Flasky] New order"),
+        ("", "[Flasky] New order"),
+    ],
+)
+def test_a_single_mails_subject_names_what_happened(clock: Clock, summary: str, subject: str) -> None:
+    notify_admins("order", "New order", "notify/mail/test", key="1", summary=summary, url="https://x.example/")
+    notify_due(clock.now)
+    assert subjects() == [subject]
+    assert len(subject) <= 76
 
 
 def test_a_burst_that_a_worker_finds_at_once_is_mailed_as_one_that_it_saw_coming(clock: Clock) -> None:
@@ -117,7 +135,7 @@ def test_when_it_is_quiet_again_the_next_event_is_mailed_at_once(clock: Clock) -
     clock.at(121)
     tell("later")
     assert notify_due(clock.now) == 1
-    assert subjects()[3:] == ["[Flasky] New order"]
+    assert subjects()[3:] == ["[Flasky] New order: Order later"]
 
 
 def test_an_event_at_the_end_of_an_interval_joins_the_digest_that_is_due(clock: Clock) -> None:
@@ -146,7 +164,7 @@ def test_interval_zero_never_folds_and_needs_no_interval(clock: Clock, settings:
     settings.NOTIFY_INTERVAL = 0
     tell(*range(9))
     assert notify_due(clock.at(1000)) == 9
-    assert subjects() == ["[Flasky] New order"] * 9
+    assert subjects() == [f"[Flasky] New order: Order {number}" for number in range(9)]
     assert Window.objects.get().opened_at is None
 
 
@@ -155,7 +173,7 @@ def test_what_waited_in_an_interval_is_not_folded_once_the_interval_is_zero(cloc
     notify_due(clock.now)
     settings.NOTIFY_INTERVAL = 0
     assert notify_due(clock.at(1)) == 3
-    assert subjects() == ["[Flasky] New order"] * 5
+    assert subjects() == [f"[Flasky] New order: Order {number}" for number in range(5)]
 
 
 def test_interval_zero_mails_a_backlog_in_turns(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +289,7 @@ def test_after_the_third_failure_the_event_is_mailed_by_its_summary_and_link(
     assert failures() == (3, "TemplateDoesNotExist: own.txt")
     assert list(Event.objects.failing()) == [Event.objects.get()]
     message = Message.objects.get()
-    assert message.subject == "[Flasky] New order"
+    assert message.subject == "[Flasky] New order: Order bad"
     assert "Order bad" in text_of(message)
     assert "https://x.example/bad" in text_of(message)
     assert caplog.text.count("the notification of event") == 3
@@ -382,7 +400,7 @@ def test_a_digest_that_cannot_be_built_keeps_no_other_topic(clock: Clock, monkey
     tell(*range(3))
     fail_for("notify/mail/digest", monkeypatch)
     assert notify_due(clock.at(60)) == 1
-    assert subjects() == ["[Flasky] New visitor"]
+    assert subjects() == ["[Flasky] New visitor: Ann"]
 
 
 def test_a_digest_does_not_wait_for_a_clock_that_was_set_back(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def test_administrators_are_notified_of_a_visitor_made_in_the_shell() -> None:
     )
     assert (event.template, record.load_context(event.context)) == ("mail/new_visitor", {"visitor": visitor})
     assert notify_due() == 1
-    assert Message.objects.get().subject == "[Flasky] New visitor"
+    assert Message.objects.get().subject == "[Flasky] New visitor: Ann"
 
 
 def test_administrators_are_notified_of_a_visitor_added_in_the_admin(admin_client: Client) -> None:
@@ -79,7 +79,7 @@ def test_nobody_is_notified_of_visitors_from_before_there_was_an_administrator(s
     assert not Message.objects.exists()
     Visitor.objects.create(name="Cid")
     assert notify_due() == 1
-    assert Message.objects.get().subject == "[Flasky] New visitor"
+    assert Message.objects.get().subject == "[Flasky] New visitor: Cid"
     assert set(Event.objects.exclude(message_id="").values_list("summary", flat=True)) == {"Cid"}
 
 

@@ -1,19 +1,24 @@
-"""Mails to look at before anybody gets them: each template with made-up data, and no row of the database touched."""
+"""Mails to look at before they are sent: each template with made-up data, and what is wrong with it. Writes no row."""
 
 import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.mail import EmailMultiAlternatives
 from django.utils import translation
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 
 from notify.rendering.message import build
 
 logger = logging.getLogger(__name__)
 GMAIL_CLIPS = 102 * 1024  # bytes of HTML after which Gmail hides the rest behind a link
+HEAVY = 90_000  # bytes of HTML: the link that Gmail puts in is near
+WIDEST = 600  # pixels that every mail program shows without scrolling
 Example = Callable[[], Mapping[str, Any]]
 
 _registered: dict[str, "Preview"] = {}
@@ -27,7 +32,9 @@ class Preview:
     subject: str | Promise
     example: Example
 
-    def build(self, to: str, language: str, headers: Mapping[str, str] | None = None) -> EmailMultiAlternatives:
+    def build(
+        self, to: str | Sequence[str], language: str, headers: Mapping[str, str] | None = None
+    ) -> EmailMultiAlternatives:
         """The mail, unsent. Raises what the template raises."""
         with translation.override(language):
             subject, context = str(self.subject), self.example()
@@ -45,8 +52,70 @@ class Rendered:
     error: str = ""
 
     @property
-    def clipped(self) -> bool:
-        return self.size > GMAIL_CLIPS
+    def complaints(self) -> list[str]:
+        """What mail programs and spam filters would object to, in words; empty if nothing."""
+        page = _Page()
+        page.feed(self.html)
+        links = dict.fromkeys([*page.links, *re.findall(r"https?://[^\s<>\"]+", self.text)])
+        return [
+            *([] if self.text.strip() else [_("There is no text part: spam filters count that against a mail.")]),
+            *_of_links(links),
+            *_of_weight(self.size),
+            *(_("A picture has no alt text: %s") % source for source in page.without_alt),
+            *(
+                _("Something is %(width)d px wide; more than %(limit)d px is cut or scrolls on a phone.")
+                % {"width": width, "limit": WIDEST}
+                for width in sorted(page.too_wide)
+            ),
+        ]
+
+
+@dataclass
+class _Page(HTMLParser):
+    """What the checks need to know of an HTML part."""
+
+    links: list[str] = field(default_factory=list)
+    without_alt: list[str] = field(default_factory=list)
+    too_wide: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if tag == "img" and "alt" not in values:
+            self.without_alt.append(values.get("src", ""))
+        widths = re.findall(r"(?:^|;)\s*(?:min-)?width\s*:\s*(\d+)px", values.get("style", ""))
+        widths += re.findall(r"^(\d+)(?:px)?$", values.get("width", ""))
+        self.too_wide |= {int(width) for width in widths if int(width) > WIDEST}
+
+
+def _of_links(links: Mapping[str, None]) -> Iterator[str]:
+    """The first complaint about each link that is not absolute, or leads elsewhere."""
+    ours = urlsplit(conf.site_url()).netloc
+    for link in links:
+        parts = urlsplit(link)
+        if parts.scheme == "mailto":
+            continue
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            yield _("A link is not absolute, so it leads nowhere in a mail: %s") % (link or '""')
+        elif ours and parts.netloc != ours:
+            yield _("A link leads to another host than FLASKY_URL (%(host)s): %(link)s") % {"host": ours, "link": link}
+
+
+def _of_weight(size: int) -> Iterator[str]:
+    if size > GMAIL_CLIPS:
+        yield _("The HTML has %(size)d bytes: Gmail hides what comes after %(limit)d.") % {
+            "size": size,
+            "limit": GMAIL_CLIPS,
+        }
+    elif size > HEAVY:
+        yield _("The HTML has %(size)d bytes: with more than %(limit)d Gmail would hide the rest.") % {
+            "size": size,
+            "limit": GMAIL_CLIPS,
+        }
 
 
 def preview(template: str, *, subject: str | Promise) -> Callable[[Example], Example]:
@@ -71,7 +140,7 @@ def render(shown: Preview, language: str) -> Rendered:
     except Exception as error:
         logger.exception("the preview of %s could not be built", shown.template)
         return Rendered(str(shown.subject), "", "", 0, error=f"{type(error).__name__}: {error}")
-    html = str(built.alternatives[0][0])
+    html = str(built.alternatives[0][0]) if built.alternatives else ""
     return Rendered(str(built.subject), str(built.body), html, len(html.encode()))
 
 

@@ -9,7 +9,6 @@ from notify.previews import NOON, preview
 from notify.visitors import signals
 from notify.visitors.models import Visitor
 
-
 NAME = "Zoë O’Brien"
 
 

@@ -13,6 +13,7 @@ from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
+from notify import conf
 from notify.rendering.message import build
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """What an operator does to one, some or all matching messages; each action is counted and logged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,10 +10,12 @@ from django.contrib.admin import helpers
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from notify.admin import rows
+from notify import conf
+from notify.admin import audit
 from notify.models import Message, MessageQuerySet
 from notify.operations import actions
 
@@ -24,7 +26,10 @@ Change = Callable[[MessageQuerySet], int]
 
 @dataclass(frozen=True)
 class Verb:
-    """`concerns` keeps the messages it can be done to, `run` does it and counts; `past` stands in the log."""
+    """`concerns` keeps the messages it can be done to, `run` does it and counts; `past` is its title in the audit log.
+
+    `asks`: before it is done to a selection; `asks_alone`: before it is done to one message.
+    """
 
     name: str
     label: Any  # a lazy translation, as are the questions
@@ -32,41 +37,43 @@ class Verb:
     past: str
     concerns: Narrow
     run: Change
-    asks: bool = False  # also before it is done to a selection
+    asks: bool = False
+    asks_alone: bool = False
     limit: int | None = None
 
 
-VERBS = {
-    "retry": Verb(
-        "retry",
-        gettext_lazy("Retry now"),
-        gettext_lazy("Each keeps its Message-ID and Date, and is retried for another five days."),
-        "Retried.",
-        MessageQuerySet.retriable,
-        actions.retry,
+RETRY = Verb(
+    "retry",
+    gettext_lazy("Retry now"),
+    gettext_lazy("Each keeps its Message-ID and Date, and is retried for another five days."),
+    audit.RETRIED,
+    MessageQuerySet.retriable,
+    actions.retry,
+)
+CANCEL = Verb(
+    "cancel",
+    gettext_lazy("Cancel"),
+    gettext_lazy("They will not be sent unless they are retried."),
+    audit.CANCELLED,
+    MessageQuerySet.cancellable,
+    actions.cancel,
+    asks_alone=True,
+)
+RESEND = Verb(
+    "resend",
+    gettext_lazy("Send again"),
+    gettext_lazy(
+        "Each is sent as a new message with a new Message-ID and Date: "
+        "recipients who already received it receive it twice."
     ),
-    "cancel": Verb(
-        "cancel",
-        gettext_lazy("Cancel"),
-        gettext_lazy("They will not be sent unless they are retried."),
-        "Cancelled.",
-        MessageQuerySet.cancellable,
-        actions.cancel,
-    ),
-    "resend": Verb(
-        "resend",
-        gettext_lazy("Send again"),
-        gettext_lazy(
-            "Each is sent as a new message with a new Message-ID and Date: "
-            "recipients who already received it receive it twice."
-        ),
-        "Sent again, as a new message.",
-        MessageQuerySet.finished,
-        actions.resend,
-        asks=True,
-        limit=RESENT_AT_ONCE,
-    ),
-}
+    audit.RESENT,
+    MessageQuerySet.finished,
+    lambda messages: len(actions.resend(messages)),
+    asks=True,
+    asks_alone=True,
+    limit=RESENT_AT_ONCE,
+)
+VERBS = {verb.name: verb for verb in (RETRY, CANCEL, RESEND)}
 
 
 def applicable(message: Message) -> list[Verb]:
@@ -90,7 +97,7 @@ def perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
     with transaction.atomic():
         concerned = list(verb.concerns(chosen))
         count = verb.run(Message.objects.filter(pk__in=[message.pk for message in concerned]))
-        rows.log(request, concerned, verb.past)
+        audit.of_messages(request, concerned, verb.past)
     return count
 
 
@@ -98,8 +105,17 @@ def perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet) 
     """Do it to all that match, however many, and write one entry. Returns how many it was done to."""
     run = verb.run if verb.limit else partial(actions.in_batches, verb.run)
     count = run(verb.concerns(matching))
-    rows.log_all(request, f"{count} messages: {request.GET.urlencode() or 'all'}", verb.past)
+    audit.of_many(request, f"{count} messages: {request.GET.urlencode() or 'all'}", verb.past)
     return count
+
+
+def resend(request: HttpRequest, message: Message, to: Sequence[str]) -> list[Message]:
+    """Send a finished message again to these addresses, and write an entry. Returns the new messages."""
+    with transaction.atomic():
+        copies = actions.resend(Message.objects.filter(pk=message.pk), to=to)
+        if copies:
+            audit.of_messages(request, [message], audit.RESENT, ", ".join(copy.recipient for copy in copies))
+    return copies
 
 
 def tell(request: HttpRequest, verb: Verb, count: int) -> None:
@@ -107,6 +123,25 @@ def tell(request: HttpRequest, verb: Verb, count: int) -> None:
     words = ngettext("%(verb)s: %(count)d message.", "%(verb)s: %(count)d messages.", count)
     level = messages.SUCCESS if count else messages.WARNING
     messages.add_message(request, level, words % {"verb": verb.label, "count": count})
+
+
+def ask_alone(verb: Verb, model_admin: Any, request: HttpRequest, message: Message, *, error: str = "") -> HttpResponse:
+    """The page that asks before this is done to one message, and to whom it is sent again."""
+    url = reverse("admin:notify_message_change", args=[message.pk])
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": verb.label,
+        "opts": model_admin.opts,
+        "verb": verb,
+        "message": message,
+        "back": url,
+        # Where a link to set a password goes is not for an operator to choose.
+        "asks_for_address": verb is RESEND and not message.sensitive,
+        "to": request.POST.get("to", message.recipient),
+        "error": error,
+        "suggestions": dict.fromkeys([message.recipient, ", ".join(conf.admins())]),
+    }
+    return TemplateResponse(request, "admin/notify/message/confirm_one.html", context, status=422 if error else 200)
 
 
 def _act(verb: Verb, model_admin: Any, request: HttpRequest, chosen: MessageQuerySet) -> HttpResponse | None:

@@ -32,6 +32,8 @@ CLOCKS_DIFFER = timedelta(hours=1)
 BEFORE, AFTER = "before", "after"
 _PAGING = {ORDER_VAR: r"-?[0-9]{1,2}(\.-?[0-9]{1,2}){0,9}", PAGE_VAR: r"[0-9]{1,9}"}
 State = Message.State
+WAITING = "waiting"  # queued or sending: what the dashboard counts
+UNFINISHED = (WAITING, State.QUEUED, State.SENDING)
 
 
 def text(length: int) -> str:
@@ -101,17 +103,19 @@ class StateFilter(Filter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return State.choices
+        return [(WAITING, _("waiting")), *State.choices]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message] | None:
         if not self.value():
             return None
-        if self.value() in (State.QUEUED, State.SENDING) and self.indexed():
+        if self.value() in UNFINISHED and self.indexed():
             queryset = queryset.filter(pk__in=Message.objects.unfinished().order_by().values("pk"))
+        if self.value() == WAITING:
+            return queryset.filter(state__in=[State.QUEUED, State.SENDING])
         return queryset.filter(state=self.value())
 
     def indexed(self) -> bool | None:
-        if self.value() in (State.QUEUED, State.SENDING):
+        if self.value() in UNFINISHED:
             return not Message.objects.unfinished().order_by()[FEW : FEW + 1].exists()
         return self.value() in (State.FAILED, State.CANCELLED) if self.value() else None
 

@@ -5,24 +5,23 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from notify import conf
-from notify.admin import rows
+from notify.admin import audit, rows
 from notify.admin.rows import OPERATE, WrittenByMachine
 from notify.delivery import breaker
 from notify.models import Message, Relay
 from notify.operations import actions, chart, checks
-from notify.operations.status import Status
+from notify.operations.status import Status, Verdict
 from notify.rendering.message import one_line
 
 REASON_LENGTH = 200
@@ -42,6 +41,8 @@ BUTTONS = {
 class RelayAdmin(WrittenByMachine):
     """There is one relay: its list and its page are both the dashboard, and its history is the audit log."""
 
+    object_history_template = "admin/notify/history.html"
+
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return super().has_view_permission(request, obj) or request.user.has_perm(OPERATE)
 
@@ -60,12 +61,15 @@ class RelayAdmin(WrittenByMachine):
         context = {
             **self.admin_site.each_context(request),
             **panel(request),
-            "title": _("Overview"),
+            "title": _("Dashboard"),
             "opts": self.opts,
-            "history_url": reverse("admin:notify_relay_history", args=[_logged().pk]),
+            "history_url": reverse("admin:notify_relay_history", args=[audit.relay().pk]),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/notify/relay/change_list.html", context)
+
+    def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().history_view(request, *args, **{**kwargs, "extra_context": {"title": _("Audit log")}})
 
     def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Where the log of actions links to."""
@@ -84,69 +88,87 @@ class RelayAdmin(WrittenByMachine):
         reason = one_line(request.POST.get("reason", ""))[:REASON_LENGTH]
         said = _("%(who)s: %(why)s") if reason else _("Paused by %(who)s")
         breaker.pause(said % {"who": request.user.get_username(), "why": reason})
-        self._tell(request, _("Mail is paused: it is queued, and nothing is sent until it is resumed."), reason)
+        audit.of_relay(request, audit.PAUSED, reason)
+        messages.success(request, _("Mail is paused: it is queued, and nothing is sent until it is resumed."))
 
     def _resume(self, request: HttpRequest) -> None:
         actions.resume()
-        self._tell(request, _("Sending has resumed; queued mail is being sent now."))
+        audit.of_relay(request, audit.RESUMED)
+        messages.success(request, _("Sending has resumed; queued mail is being sent now."))
 
     def _probe(self, request: HttpRequest) -> Report | None:
         before = Relay.current()
         if not actions.probe():
             messages.info(request, _("The mail server is working: there is nothing to probe."))
-        elif not Message.objects.due().exists():
-            self._tell(request, _("No mail is due: the next mail is tried at once."))
-        else:
-            self._log(request, _("The mail server is being tried now."))
+            return None
+        audit.of_relay(request, audit.PROBED)
+        if Message.objects.due().exists():
             return partial(_report_probe, request, before)
+        messages.success(request, _("No mail is due: the next mail is tried at once."))
         return None
 
     def _test(self, request: HttpRequest) -> Report | None:
-        recipients = _test_recipients(request)
+        try:
+            recipients = actions.addresses(request.POST.get("to", "")) or rows.own_addresses(request)
+        except ValidationError as error:
+            messages.error(request, error.messages[0])
+            return None
         if not recipients:
-            words = conf.named(_("There is no recipient: your account has no address, and FLASKY_ADMIN is not set."))
-            messages.error(request, words)
+            messages.error(request, conf.named(rows.NO_RECIPIENT))
             return None
         message_id = actions.send_test(recipients)
-        told = _("A test mail to %s is in the outbox.") % ", ".join(recipients)
-        self._log(request, told)
-        return partial(_report_test, request, message_id, told)
-
-    def _tell(self, request: HttpRequest, told: str, reason: str = "") -> None:
-        self._log(request, f"{told} {reason}".strip())
-        messages.success(request, told)
-
-    def _log(self, request: HttpRequest, what: str) -> None:
-        self.log_change(request, _logged(), what)
-
-
-def _logged() -> Relay:
-    """The row that the audit log belongs to, whichever configuration is in use now."""
-    Relay.current()
-    return Relay.objects.earliest("pk")
+        audit.of_relay(request, audit.TESTED, ", ".join(recipients))
+        return partial(_report_test, request, message_id)
 
 
 def _report_probe(request: HttpRequest, before: Relay) -> None:
-    """What came of it, if that is known soon: the page that follows shows the same."""
+    """The outcome, if it is known soon: the page that follows shows the same."""
 
     def tried() -> bool:
         now = Relay.current()
         return (now.state, now.failures) != (before.state, before.failures)
 
     if not actions.wait_until(tried, PATIENCE_SECONDS):
-        messages.info(request, _("The mail server is being tried: reload this page in a moment."))
-    elif Relay.current().state == Relay.State.OPEN:
+        messages.warning(request, _("The mail server is being tried; the outcome will appear here."))
+        return
+    now = Relay.current()
+    if now.state == Relay.State.OPEN:
         messages.success(request, _("The mail server works again; queued mail is being sent now."))
-    else:
+    elif (now.state, now.diagnosis, now.reason) == (before.state, before.diagnosis, before.reason):
         messages.warning(request, _("The mail server was tried, and nothing has changed."))
+    else:
+        verdict = Status().verdict
+        said = _("The mail server was tried again, and now the answer is another one:")
+        messages.warning(request, rows.lines([said, *_explained(verdict)]))
 
 
-def _report_test(request: HttpRequest, message_id: str, told: str) -> None:
+def _report_test(request: HttpRequest, message_id: str) -> None:
+    """Success only where the relay accepted every message; else why not, and what to do."""
     sent = Message.objects.filter(message_id=message_id).order_by("pk")
     actions.wait_until(lambda: not sent.untried().exists(), PATIENCE_SECONDS)
-    level = messages.SUCCESS if all(each.state == Message.State.SENT for each in sent) else messages.INFO
-    outcomes = [rows.link(request, each, f"{each.recipient}: {each.get_state_display()} {each.reply}") for each in sent]
-    messages.add_message(request, level, format_html("{} {}", told, rows.lines(outcomes)))
+    status = Status()
+    level, outcomes = messages.SUCCESS, []
+    for message in sent:
+        said = f"{message.recipient}: {message.get_state_display()}"
+        if message.state == Message.State.SENT:
+            outcomes.append(rows.link(request, message, f"{said} {message.reply}"))
+            continue
+        failed = message.state == Message.State.FAILED
+        verdict = status.outcome(message) if failed else status.why_waiting(message)
+        level = max(level, messages.ERROR if failed or status.in_trouble else messages.WARNING)
+        outcomes += [rows.link(request, message, said), *_explained(verdict)]
+    words = ", ".join(message.recipient for message in sent)
+    told = {
+        messages.SUCCESS: _("The test mail to %s was sent."),
+        messages.WARNING: _("The test mail to %s is in the outbox, and not sent yet."),
+        messages.ERROR: _("The test mail to %s was not sent."),
+    }[level]
+    messages.add_message(request, level, rows.lines([told % words, *outcomes]))
+
+
+def _explained(verdict: Verdict) -> list[str]:
+    """A verdict as lines: what is so, the server's words, cause and fix."""
+    return [str(text) for text in (verdict.headline, verdict.words, verdict.cause, verdict.fix) if text]
 
 
 def panel(request: HttpRequest) -> dict[str, Any]:
@@ -159,7 +181,8 @@ def panel(request: HttpRequest) -> dict[str, Any]:
         "status": status,
         "chart": chart.draw(status.hours),
         "buttons": BUTTONS[Relay.State(status.relay.state)] if request.user.has_perm(OPERATE) else [],
-        "recipients": _test_recipients(request),
+        "own_addresses": ", ".join(rows.own_addresses(request)),
+        "admin_addresses": ", ".join(conf.admins()),
         "problems": [
             *checks.check_mail_settings(None),
             *checks.check_secret_expiry(None),
@@ -168,9 +191,3 @@ def panel(request: HttpRequest) -> dict[str, Any]:
         "messages_url": reverse("admin:notify_message_changelist") if sees_messages else "",
         "reason_length": REASON_LENGTH,
     }
-
-
-def _test_recipients(request: HttpRequest) -> list[str]:
-    """A test mail goes to the user who asks for it, or else to the administrators."""
-    own = getattr(request.user, "email", "")
-    return [own] if own else conf.admins()

@@ -16,10 +16,11 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
 
 from notify import conf
-from notify.admin import actions, display, rows, sanitizer
+from notify.admin import actions, audit, display, sanitizer
 from notify.admin.events import told_of
-from notify.admin.rows import OPERATE
+from notify.admin.rows import LIVE, OPERATE
 from notify.models import Attempt, Message
+from notify.operations.status import Status
 from notify.smtp.diagnosis import rules
 
 ATTEMPTS_SHOWN = 200
@@ -47,8 +48,9 @@ PHASES = {
 
 @dataclass(frozen=True)
 class Try:
-    """A failed attempt and what is known of its cause."""
+    """A failed attempt and what is known of its cause; `number`: the how manieth recorded attempt it was."""
 
+    number: int
     attempt: Attempt
     phase: str | Promise
     known: rules.Diagnosis | None
@@ -57,14 +59,22 @@ class Try:
 def context(request: HttpRequest, message: Message) -> dict[str, Any]:
     """The template's context. What a sensitive message says is in it only after an operator asked to see it."""
     permitted = _may_read(request, message)
-    # Of a sensitive one, the next time only.
-    shown = permitted and (not message.sensitive or request.session.pop(REVEALED, None) == message.pk)
+    shown = permitted and (not message.sensitive or _was_asked_for(request, message))
+    failed = message.failed_attempts.count()
     last = list(message.failed_attempts.order_by("-id")[:ATTEMPTS_SHOWN])[::-1]
+    first = failed - len(last) + 1
     size, beginning = _beginning(message)
-    found = {
+    is_unfinished = message.state in (Message.State.QUEUED, Message.State.SENDING)
+    found: dict[str, Any] = {
         "message": message,
         "known": _known(message.diagnosis),
-        "tries": [Try(each, PHASES.get(each.phase, each.phase), _known(each.diagnosis)) for each in last],
+        "waiting": Status().why_waiting(message) if is_unfinished else None,
+        "tries": [
+            Try(number, each, PHASES.get(each.phase, each.phase), _known(each.diagnosis))
+            for number, each in enumerate(last, first)
+        ],
+        "recorded": failed + (message.state == Message.State.SENT),
+        "accepted_at": failed + 1 if message.state == Message.State.SENT else None,
         "verbs": actions.applicable(message) if request.user.has_perm(OPERATE) else [],
         "permitted": permitted,
         "shown": shown,
@@ -82,7 +92,7 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
 @xframe_options_sameorigin
 def html(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """The HTML part for the frame on the message's page; it can do nothing but be looked at."""
-    message = _readable(request, model_admin, pk, "The HTML was shown.")
+    message = _readable(request, model_admin, pk, audit.HTML)
     return framed(display.read(_beginning(message)[1]).html or "")
 
 
@@ -97,7 +107,7 @@ def framed(part: str, *, addresses: bool = True) -> HttpResponse:
 
 def source(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """The bytes of the mail, or the first of them, as text."""
-    size, beginning = _beginning(_readable(request, model_admin, pk, "The source was shown."))
+    size, beginning = _beginning(_readable(request, model_admin, pk, audit.SOURCE))
     shown = beginning.decode("utf-8", "replace")
     if size > SHOWN:
         shown += "\n\n" + gettext("(truncated; the file has the rest)") + "\n"
@@ -108,7 +118,7 @@ def source(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
 
 def download(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """The whole mail as a file that mail programs open."""
-    message = _readable(request, model_admin, pk, "The mail was downloaded.")
+    message = _readable(request, model_admin, pk, audit.DOWNLOADED)
     stored = bytes(Message.objects.values_list("body__mime", flat=True).get(pk=pk))
     # Nothing of the mail is in the name: neither a path nor a header can be made of a number.
     headers = {"Content-Disposition": f'attachment; filename="message-{message.pk}.eml"'}
@@ -118,7 +128,7 @@ def download(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
 @require_POST
 def reveal(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """Have the page show a sensitive mail, once. A POST: no link in a mail can cause it to be read."""
-    message = _readable(request, model_admin, pk, "The mail was shown.")
+    message = _readable(request, model_admin, pk, audit.REVEALED)
     request.session[REVEALED] = message.pk
     return HttpResponseRedirect(reverse("admin:notify_message_change", args=[message.pk]))
 
@@ -126,6 +136,11 @@ def reveal(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
 def _known(diagnosis: str) -> rules.Diagnosis | None:
     known = rules.known(diagnosis)
     return known and replace(known, fix=conf.named(known.fix))
+
+
+def _was_asked_for(request: HttpRequest, message: Message) -> bool:
+    """Whether an operator asked to see this sensitive message just now. It is shown once, and not to a refresh."""
+    return LIVE not in request.headers and request.session.pop(REVEALED, None) == message.pk
 
 
 def _may_read(request: HttpRequest, message: Message) -> bool:
@@ -149,5 +164,5 @@ def _readable(request: HttpRequest, model_admin: Any, pk: int, what: str) -> Mes
         # A link elsewhere, or in a mail's frame, must not write into the history that this user read it.
         if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
             raise PermissionDenied
-        rows.log(request, [message], what)
+        audit.of_messages(request, [message], what)
     return message

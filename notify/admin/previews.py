@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.models import ADDITION
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -15,10 +15,11 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
 
 from notify import conf
-from notify.admin import rows
+from notify.admin import audit, rows
 from notify.admin.message_page import framed
 from notify.admin.rows import OPERATE
 from notify.models import Message
+from notify.operations.actions import addresses
 from notify.rendering import previews
 from notify.rendering.message import new_message_id
 
@@ -30,15 +31,15 @@ def index(request: HttpRequest, model_admin: Any) -> HttpResponse:
     """All templates, with the size of each in every language."""
     _admit(request, model_admin)
     languages = conf.preview_languages()
-    rows = [
+    shown = [
         {
             "template": template,
             "url": reverse("admin:notify_message_preview", args=[template]),
-            "mails": [previews.render(shown, language) for language in languages],
+            "mails": [previews.render(each, language) for language in languages],
         }
-        for template, shown in previews.registered().items()
+        for template, each in previews.registered().items()
     ]
-    context = {**_page(request, model_admin, _("Previews of mails")), "rows": rows, "languages": languages.values()}
+    context = {**_page(request, model_admin, _("Previews of mails")), "rows": shown, "languages": languages.values()}
     return TemplateResponse(request, "admin/notify/previews/index.html", context)
 
 
@@ -56,11 +57,13 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
         **_page(request, model_admin, template),
         "template": template,
         "mail": mail_shown,
+        "complaints": mail_shown.complaints,
         "limit": previews.GMAIL_CLIPS,
         "choices": _choices(chosen),
         "chosen": chosen,
         "may_send": request.user.has_perm(OPERATE),
-        "address": getattr(request.user, "email", ""),
+        "own_addresses": ", ".join(rows.own_addresses(request)),
+        "admin_addresses": ", ".join(conf.admins()),
     }
     return TemplateResponse(request, "admin/notify/previews/page.html", context)
 
@@ -76,25 +79,32 @@ def frame(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse
 
 @require_POST
 def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
-    """Send it to the user who asks, through the outbox."""
+    """Send it through the outbox to the addresses in `to`, or else to the user, or else to FLASKY_ADMIN."""
     if not request.user.has_perm(OPERATE):
         raise PermissionDenied
     shown = _registered(template)
     language = _choice(request, "language", conf.preview_languages(), _language())
     back = HttpResponseRedirect(f"{reverse('admin:notify_message_preview', args=[template])}?language={language}")
-    address = getattr(request.user, "email", "")
-    if not address:
-        messages.error(request, _("Your account has no email address to send to."))
+    try:
+        to = addresses(request.POST.get("to", "")) or rows.own_addresses(request)
+    except ValidationError as error:
+        messages.error(request, error.messages[0])
+        return back
+    if not to:
+        messages.error(request, conf.named(rows.NO_RECIPIENT))
         return back
     message_id = new_message_id()
     try:
-        shown.build(address, language, headers={"Message-ID": message_id}).send()
+        shown.build(to, language, headers={"Message-ID": message_id}).send()
     except Exception as error:  # noqa: BLE001  (the project's own code and templates)
         messages.error(request, f"{type(error).__name__}: {error}")
         return back
     stored = Message.objects.filter(message_id=message_id)
-    rows.log(request, stored, f"Sent the preview of {template}.", ADDITION)
-    messages.success(request, _("The mail to %s is in the outbox.") % address)
+    audit.of_messages(request, stored, audit.PREVIEWED, template, flag=ADDITION)
+    for message in stored:
+        messages.success(
+            request, rows.link(request, message, _("The mail to %s is in the outbox.") % message.recipient)
+        )
     return back
 
 

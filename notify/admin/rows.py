@@ -1,24 +1,33 @@
-"""How rows are shown in the admin: read-only, with badges, links to one another, and a log of what was done."""
+"""How rows are shown in the admin: read-only, with badges, times, and links to one another."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
+from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from notify import conf
 from notify.admin.changelist import RestrictedLookups
 from notify.models import Message
+from notify.rendering.message import site_time
 
+LIVE = "X-Live"  # the header of requests by live.js, which refreshes a page that is looked at
 OPERATE = "notify.operate_outbox"  # the permission to retry, cancel, pause …, and to read what is sensitive
+
+
+NO_RECIPIENT = gettext_lazy("There is no recipient: your account has no address, and FLASKY_ADMIN is not set.")
 
 
 class WrittenByMachine(RestrictedLookups):
@@ -32,6 +41,12 @@ class WrittenByMachine(RestrictedLookups):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+def own_addresses(request: HttpRequest) -> list[str]:
+    """Where a test goes if no address is typed: to the user, or else to FLASKY_ADMIN."""
+    own = getattr(request.user, "email", "")
+    return [own] if own else conf.admins()
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,32 @@ class Field:
     @property
     def __name__(self) -> str:
         return self.show.__name__
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def when(moment: datetime) -> str:
+    """A time as every page shows it: relative, and exact with its zone on hover."""
+    local = site_time(moment)
+    words = away(moment) if moment > timezone.now() else ago(moment)
+    exact = date_format(local, "Y-m-d H:i:s T")
+    return format_html('<time datetime="{}" title="{}">{}</time>', local.isoformat(timespec="seconds"), exact, words)
+
+
+def ago(moment: datetime) -> str:
+    """`4 minutes ago`; the larger unit alone."""
+    if timezone.now() - moment < MINUTE:
+        return _("just now")
+    return _("%(time)s ago") % {"time": timesince(moment, depth=1)}
+
+
+def away(moment: datetime) -> str:
+    """`in 4 minutes`; the larger unit alone."""
+    left = moment - timezone.now()
+    if left <= timedelta(0):
+        return _("at any moment")
+    return _("within a minute") if left < MINUTE else _("in %(time)s") % {"time": timeuntil(moment, depth=1)}
 
 
 def state_badge(message: Message) -> str:
@@ -77,21 +118,6 @@ def list_link(request: HttpRequest, model: type[Model], words: object, **filters
 def lines(links: Iterable[str]) -> str:
     """Each on its own line."""
     return format_html_join("", "<div>{}</div>", ((link,) for link in links))
-
-
-def log(request: HttpRequest, messages: Iterable[Message], what: str, flag: int = CHANGE) -> None:
-    """An entry in the admin's log for each of these messages."""
-    user: Any = request.user
-    LogEntry.objects.log_actions(user.pk, messages, flag, what)
-
-
-def log_all(request: HttpRequest, which: str, what: str) -> None:
-    """One entry for messages that are too many to have one each."""
-    user: Any = request.user
-    kind = ContentType.objects.get_for_model(Message)
-    LogEntry.objects.create(
-        user_id=user.pk, content_type=kind, object_repr=which[:200], action_flag=CHANGE, change_message=what
-    )
 
 
 def _link(request: HttpRequest, model: type[Model], url: str, words: object) -> str:

@@ -8,12 +8,16 @@ from email.utils import format_datetime
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
+from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.functional import lazy
+from django.utils.text import Truncator
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from notify import clock, dispatch
@@ -23,6 +27,7 @@ from notify.rendering.message import build, new_message_id, site_time
 
 State = Message.State
 POLL_SECONDS = 0.2
+ADDRESSES = 10  # that a person may type in one line
 PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks nobody
 CHANGED_AT_ONCE = 5000  # likewise
 UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
@@ -45,13 +50,33 @@ def cancel(messages: MessageQuerySet) -> int:
     return messages.cancellable().update(state=State.CANCELLED, claim="")
 
 
-def resend(messages: MessageQuerySet) -> int:
-    """Send messages again: each as a new one, with a Message-ID and a Date of its own. Returns how many."""
+def resend(messages: MessageQuerySet, *, to: Sequence[str] = ()) -> list[Message]:
+    """Send messages again, each as a new one with a new Message-ID and Date, and return these.
+
+    They go to the same recipient, or to each of the addresses in `to`.
+    """
     with transaction.atomic():
-        copies = [_copy(message) for message in messages.finished().select_related("body")]
+        finished = messages.finished().select_related("body")
+        copies = [_copy(message, address) for message in finished for address in to or [message.recipient]]
         Message.objects.bulk_create(copies)
         transaction.on_commit(dispatch.wake, robust=True)
-    return len(copies)
+    return copies
+
+
+def addresses(typed: str) -> list[str]:
+    """The addresses in a line of text, separated by blanks, commas or semicolons, each once.
+
+    Raises ValidationError, in words for people, for text that is no address and for more than ADDRESSES.
+    """
+    found = list(dict.fromkeys(address for address in re.split(r"[\s,;，；]+", typed) if address))
+    if len(found) > ADDRESSES:
+        raise ValidationError(_("At most %(limit)d addresses, please.") % {"limit": ADDRESSES})
+    for address in found:
+        try:
+            validate_email(address)
+        except ValidationError:
+            raise ValidationError(_("%s is not an email address.") % Truncator(address).chars(100)) from None
+    return found
 
 
 def in_batches(change: Callable[[MessageQuerySet], int], messages: MessageQuerySet) -> int:
@@ -143,7 +168,7 @@ def _delete(rows: Any) -> int:
     return total
 
 
-def _copy(message: Message) -> Message:
+def _copy(message: Message, recipient: str) -> Message:
     now, message_id = clock.stamp(), new_message_id(message.sender)
     # Byte by byte: parsed and written anew, long and encoded headers would come out as others.
     head, gap, body = bytes(message.body.mime).partition(b"\r\n\r\n")
@@ -152,7 +177,7 @@ def _copy(message: Message) -> Message:
     return Message(
         message_id=message_id,
         sender=message.sender,
-        recipient=message.recipient,
+        recipient=recipient,
         subject=message.subject,
         body=Body.objects.create(mime=b"\r\n".join(fields) + gap + body, attributes=message.body.attributes),
         sensitive=message.sensitive,

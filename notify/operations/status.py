@@ -23,6 +23,7 @@ from notify.smtp.failure import printable
 HOURS = 48
 DAY = 24
 FAILING_SHOWN = 5
+NEWEST = 20  # messages sent since the newest deferral, after which that is no news any more
 State = Message.State
 
 _WHO_DELIVERS = {
@@ -34,13 +35,19 @@ _WHO_DELIVERS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """`mood`: good, quiet (nothing to say yet), slow, bad, or still (a person stopped it)."""
+    """`mood`: good, quiet (nothing to say yet), slow, bad, or still (a person stopped it).
+
+    `words`: the relay's, or those of the person who paused it. `at`: when the next attempt is due. `message`: the one
+    that it is about, if it is about one.
+    """
 
     mood: str
     headline: Text
     cause: Text = ""
     fix: Text = ""
-    words: str = ""  # the relay's, or those of the person who paused it
+    words: str = ""
+    at: datetime | None = None
+    message: Message | None = None
 
 
 class Status:
@@ -90,6 +97,21 @@ class Status:
     def failed(self) -> int:
         """Messages that stay failed until a person acts."""
         return Message.objects.filter(state=State.FAILED).count()
+
+    @cached_property
+    def failed_lately(self) -> Message | None:
+        """The newest message that failed permanently within 24 hours."""
+        # A failed message is due at the end of its last lease.
+        since = self.now - timedelta(hours=DAY)
+        return Message.objects.filter(state=State.FAILED, due_at__gt=since).order_by("-pk").first()
+
+    @cached_property
+    def deferred(self) -> Message | None:
+        """The newest message that the relay deferred, while fewer than NEWEST were sent since."""
+        found = Message.objects.unfinished().filter(attempts__gt=0).order_by("-pk").first()
+        if found is None or Message.objects.filter(pk__gt=found.pk, state=State.SENT)[:NEWEST].count() == NEWEST:
+            return None
+        return found
 
     @cached_property
     def by_state(self) -> dict[str, int]:
@@ -143,16 +165,58 @@ class Status:
                 return _trouble(relay, _("Delivery is on hold: action required."))
             case Relay.State.DOWN:
                 return _trouble(relay, _("Delivery is interrupted; retrying automatically."))
-        patience = timedelta(seconds=conf.NOTIFY_READY_SECONDS)
-        if self.oldest_due and now - self.oldest_due > patience:
-            if relay.last_success and now - relay.last_success < patience:
+        if self._is_behind:
+            if relay.last_success and now - relay.last_success < self._patience:
                 more = _("More connections help: NOTIFY_CONNECTIONS.")
                 return Verdict("slow", _("Mail works, but the queue is behind."), fix=more)
-            fix = _WHO_DELIVERS[conf.NOTIFY_DISPATCH]
-            return Verdict("bad", _("Mail is queued, but no worker is running."), fix=fix)
+            return self._no_worker
+        if self.failed_lately:
+            fix = _("Correct the cause, then retry the message.")
+            return _of_message(self.failed_lately, _("Some mail failed permanently: action required."), fix)
+        if self.deferred:
+            fix = _("No action needed; retrying automatically.")
+            return _of_message(self.deferred, _("The newest mail was deferred; retrying automatically."), fix)
         if not relay.last_success:
             return Verdict("quiet", _("Nothing has been sent yet."), fix=_("Send a test mail to see whether it works."))
         return Verdict("good", _("Mail works."))
+
+    def outcome(self, message: Message) -> Verdict:
+        """Why a message failed, and what to do."""
+        return _of_message(message, "", _("Correct the cause, then retry the message."))
+
+    def why_waiting(self, message: Message) -> Verdict:
+        """Why an unfinished message has not been sent yet, and when the next attempt is due."""
+        relay = self.relay
+        if message.state == State.SENDING and message.due_at > self.now:
+            return Verdict("quiet", _("A worker is sending it now."))
+        match relay.state:
+            case Relay.State.PAUSED:
+                return Verdict("still", _("Mail is paused."), fix=_("Resume to send it."), words=relay.reason)
+            case Relay.State.HELD:
+                return _trouble(relay, _("It waits because the mail server is on hold."))
+            case Relay.State.DOWN:
+                return _trouble(relay, _("It waits because the mail server is not usable at the moment."))
+        if message.attempts and message.due_at > self.now:
+            fix = _("No action needed; retrying automatically.")
+            return _of_message(message, _("It was deferred; retrying automatically."), fix)
+        if message.due_at > self.now:
+            return Verdict("quiet", _("It is not due yet."), at=message.due_at)
+        if self._is_behind:
+            return self._no_worker
+        return Verdict("quiet", _("It is due, and waits for its turn."))
+
+    @property
+    def _patience(self) -> timedelta:
+        return timedelta(seconds=conf.NOTIFY_READY_SECONDS)
+
+    @property
+    def _is_behind(self) -> bool:
+        return self.oldest_due is not None and self.now - self.oldest_due > self._patience
+
+    @property
+    def _no_worker(self) -> Verdict:
+        fix = _WHO_DELIVERS[conf.NOTIFY_DISPATCH]
+        return Verdict("bad", _("Mail is queued, but no worker is running."), fix=fix)
 
     def health(self) -> dict[str, Any]:
         """Plain values, ready for JSON; times are ISO 8601 in TIME_ZONE, ages in seconds."""
@@ -213,9 +277,16 @@ def lines(facts: dict[str, Any]) -> list[str]:
 
 def _trouble(relay: Relay, headline: Text) -> Verdict:
     known = rules.known(relay.diagnosis)
-    if known is None:
-        return Verdict("bad", headline, cause=_("The cause is unknown."), words=relay.reason)
-    return Verdict("bad", headline, cause=known.cause, fix=conf.named(known.fix), words=relay.reason)
+    cause, fix = (known.cause, conf.named(known.fix)) if known else (_("The cause is unknown."), "")
+    return Verdict("bad", headline, cause=cause, fix=fix, words=relay.reason, at=relay.next_probe)
+
+
+def _of_message(message: Message, headline: Text, fix: Text) -> Verdict:
+    """`fix` is for where the cause is not known."""
+    known = rules.known(message.diagnosis)
+    cause, fix = (known.cause, conf.named(known.fix)) if known else ("", fix)
+    at = None if message.state == State.FAILED else message.due_at
+    return Verdict("slow", headline, cause=cause, fix=fix, words=message.reply, at=at, message=message)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -12,12 +12,11 @@ from django.test import Client
 from django.utils import timezone, translation
 
 from notify import dispatch
-from notify.admin import dashboard
+from notify.admin import dashboard, rows
 from notify.delivery import breaker, counts
 from notify.delivery.retry import Decision
 from notify.models import Event, Message, Outcome, Relay, Window
 from notify.operations import actions
-from notify.templatetags import dashboard as tags
 from tests.delivery.test_claims import queue
 
 pytestmark = pytest.mark.django_db
@@ -115,6 +114,52 @@ def test_the_page_says_what_waits_what_was_sent_and_what_comes(admin_client: Cli
         assert words in text
 
 
+def verdict_of(client: Client) -> tuple[str, str]:
+    page = page_of(client)
+    [mood] = re.findall(r'class="desk-panel desk-(\w+)"', page)
+    [headline] = re.findall(r'<h2 id="desk-verdict"[^>]*>(.*?)</h2>', page)
+    return mood, headline
+
+
+def test_it_is_amber_while_some_mail_failed_lately(admin_client: Client) -> None:
+    breaker.report_success(breaker.Permit())
+    now = timezone.now()
+    [row] = queue(state="failed", reply="550 5.1.1 No <such> user", diagnosis="no-such-recipient", due_at=now)
+    assert verdict_of(admin_client) == ("slow", "Some mail failed permanently: action required.")
+    page = page_of(admin_client)
+    assert "550 5.1.1 No &lt;such&gt; user" in page
+    assert "The recipient does not exist there." in page
+    assert f'href="/admin/notify/message/{row.pk}/change/"' in page
+    Message.objects.update(due_at=now - timedelta(hours=25))
+    assert verdict_of(admin_client)[0] != "slow"
+
+
+def test_it_is_amber_while_the_newest_messages_are_deferred(admin_client: Client) -> None:
+    now = timezone.now()
+    Relay.current()
+    Relay.objects.update(last_success=now)
+    queue(attempts=1, reply="451 4.7.1 Later", diagnosis="greylisted", due_at=now + timedelta(minutes=1))
+    assert verdict_of(admin_client) == ("slow", "The newest mail was deferred; retrying automatically.")
+    queue(19, state="sent")
+    assert verdict_of(admin_client)[0] == "slow"
+    queue(1, state="sent")
+    assert verdict_of(admin_client) == ("good", "Mail works.")
+
+
+def test_the_number_of_messages_that_wait_leads_to_them(admin_client: Client) -> None:
+    waiting = queue(3)
+    [link] = re.findall(r'href="([^"]*)">3</a>', page_of(admin_client))
+    assert link == "/admin/notify/message/?state=waiting"
+    assert {row.pk for row in admin_client.get(link).context["cl"].result_list} == {row.pk for row in waiting}
+
+
+def test_a_refresh_leaves_messages_for_the_page(admin_client: Client) -> None:
+    admin_client.post(f"{PAGE}pause/")
+    for path in (PAGE, "/admin/", "/admin/notify/", "/admin/notify/message/"):
+        assert "nothing is sent until" not in admin_client.get(path, headers={"X-Live": "yes"}).content.decode()
+    assert "nothing is sent until" in page_of(admin_client)
+
+
 def test_the_number_of_failed_messages_leads_to_them(admin_client: Client) -> None:
     queue(3)
     failed = queue(2, state="failed")
@@ -188,7 +233,7 @@ def test_the_relays_own_page_is_the_overview(admin_client: Client) -> None:
 
 def test_what_it_asks_the_database_does_not_grow(admin_client: Client, django_assert_max_num_queries: Any) -> None:
     admin_client.get(PAGE)
-    with django_assert_max_num_queries(18) as few:
+    with django_assert_max_num_queries(20) as few:
         admin_client.get(PAGE)
     queue(30)
     queue(30, state="failed")
@@ -200,12 +245,12 @@ def test_what_it_asks_the_database_does_not_grow(admin_client: Client, django_as
     ("left", "words"), [(-5, "at any moment"), (30, "within a minute"), (125, "in 2 minutes"), (7300, "in 2 hours")]
 )
 def test_the_time_until_something_is_said_in_its_larger_unit(left: int, words: str) -> None:
-    assert tags.away(timezone.now() + timedelta(seconds=left)).replace("\xa0", " ") == words
+    assert rows.away(timezone.now() + timedelta(seconds=left)).replace("\xa0", " ") == words
 
 
 @pytest.mark.parametrize(("gone", "words"), [(-5, "just now"), (30, "just now"), (125, "2 minutes ago")])
 def test_the_time_since_something_is_said_in_its_larger_unit(gone: int, words: str) -> None:
-    assert tags.ago(timezone.now() - timedelta(seconds=gone)).replace("\xa0", " ") == words
+    assert rows.ago(timezone.now() - timedelta(seconds=gone)).replace("\xa0", " ") == words
 
 
 # --- The buttons --------------------------------------------------------------------------------------------------
@@ -264,7 +309,7 @@ def test_probe_tries_the_relay_now(
     fail(decision)
     assert breaker.admit() is None
     with django_capture_on_commit_callbacks(execute=True):
-        assert "is being tried: reload this page" in press(admin_client, "probe")
+        assert "is being tried; the outcome will appear here" in press(admin_client, "probe")
     assert woken == [True]
     assert breaker.admit() == breaker.Permit(probe=True, failures=1)
 
@@ -273,8 +318,14 @@ def test_what_comes_of_a_probe_is_told(admin_client: Client, meanwhile: Any) -> 
     queue()
     fail(HOLD)
     probe = breaker.Permit(probe=True, failures=1)
-    meanwhile(lambda: breaker.report_failure(probe, HOLD, reason="535 again", diagnosis=""))
+    meanwhile(lambda: breaker.report_failure(probe, HOLD, reason="535 5.7.8 wrong", diagnosis=""))
     assert "was tried, and nothing has changed" in press(admin_client, "probe")
+    meanwhile(lambda: breaker.report_failure(probe, DOWN, reason="refused", diagnosis="refused"))
+    assert press(admin_client, "probe").startswith(
+        "<div>The mail server was tried again, and now the answer is another one:</div>"
+        "<div>Delivery is interrupted; retrying automatically.</div><div>refused</div>"
+        "<div>The relay&#x27;s machine refuses the connection"
+    )
     meanwhile(lambda: breaker.report_success(probe))
     assert "The mail server works again" in press(admin_client, "probe")
 
@@ -308,9 +359,41 @@ def test_what_comes_of_a_test_mail_is_told(admin_client: Client, meanwhile: Any)
     [said] = answer.context["messages"]
     assert said.level_tag == "success"
     assert "sent 250 2.0.0 &lt;b&gt;Ok" in str(said)
-    meanwhile(lambda: Message.objects.update(state="failed", reply="550 No"))
+    assert "The test mail to admin@example.com was sent." in str(said)
+
+
+def test_a_test_mail_that_was_not_sent_is_no_success(admin_client: Client, meanwhile: Any) -> None:
+    meanwhile(lambda: Message.objects.update(state="failed", reply="550 No", diagnosis="no-such-recipient"))
     [said] = admin_client.post(f"{PAGE}test/", follow=True).context["messages"]
-    assert (said.level_tag, "failed 550 No" in str(said)) == ("info", True)
+    assert said.level_tag == "error"
+    for words in ("was not sent", "admin@example.com: failed", "550 No", "does not exist there", "Correct the address"):
+        assert words in str(said)
+    later = timezone.now() + timedelta(seconds=30)
+    meanwhile(lambda: Message.objects.update(state="queued", attempts=1, reply="451 Later", due_at=later))
+    [said] = admin_client.post(f"{PAGE}test/", follow=True).context["messages"]
+    assert (said.level_tag, "It was deferred; retrying automatically." in str(said)) == ("warning", True)
+    meanwhile(lambda: fail(HOLD, diagnosis="bad-credentials"))
+    [said] = admin_client.post(f"{PAGE}test/", follow=True).context["messages"]
+    assert said.level_tag == "error"
+    for words in ("is on hold", "535 5.7.8 wrong", "did not accept user and password", "Check MAIL_USERNAME"):
+        assert words in str(said)
+
+
+def test_a_test_mail_goes_to_the_address_that_is_typed(admin_client: Client) -> None:
+    press(admin_client, "test", to="bob@example.com; cid@example.com bob@example.com")
+    assert set(Message.objects.values_list("recipient", flat=True)) == {"bob@example.com", "cid@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("nonsense", "nonsense is not an email address."),
+        (",".join(f"a{number}@example.com" for number in range(11)), "At most 10 addresses, please."),
+    ],
+)
+def test_what_is_no_address_is_said(admin_client: Client, typed: str, words: str) -> None:
+    assert press(admin_client, "test", to=typed) == words
+    assert not Message.objects.exists()
 
 
 def test_a_wait_ends_with_what_it_waits_for_or_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,10 +414,10 @@ def test_a_test_mail_goes_to_the_administrators_where_who_asks_has_no_address(st
     assert "<a " not in said, "who may not see messages gets no link to one"
 
 
-def test_where_there_is_nobody_to_send_to_there_is_no_button(staff: Any, settings: Any) -> None:
+def test_where_there_is_no_one_to_send_to_an_address_is_typed(staff: Any, settings: Any) -> None:
     settings.FLASKY_ADMIN = []
     client = staff("view_relay", "operate_outbox")
-    assert buttons(page_of(client)) == ["pause"]
+    assert buttons(page_of(client)) == ["test", "pause"]
     assert "There is no recipient" in press(client, "test")
     assert not Message.objects.exists()
 
@@ -354,9 +437,31 @@ def test_every_action_is_written_down(admin_client: Client, admin_user: User) ->
     assert [(entry.user, entry.action_flag, entry.object_id) for entry in entries] == [
         (admin_user, CHANGE, str(Relay.current().pk))
     ] * 4
-    told = [entry.get_change_message() for entry in entries]
-    assert all(words in said for words, said in zip(("tried", "test mail", "moving", "resumed"), told, strict=True))
-    assert "moving" in page_of(admin_client, f"{PAGE}{Relay.current().pk}/history/")
+    assert [entry.change_message for entry in entries] == [
+        "Mail server probed",
+        "Test mail queued: admin@example.com",
+        "Mail paused: moving",
+        "Mail resumed",
+    ]
+    assert [entry.object_repr for entry in entries] == [
+        *("Mail server probed", "Test mail queued", "Mail paused", "Mail resumed")
+    ]
+    page = page_of(admin_client, f"{PAGE}{Relay.current().pk}/history/")
+    assert "<h1>Audit log</h1>" in page
+    assert "Mail paused: moving" in page
+    assert "Mail paused: moving" in page_of(admin_client, "/admin/")
+
+
+def test_the_audit_log_is_in_the_readers_language(admin_client: Client) -> None:
+    press(admin_client, "pause", reason="moving")
+    for path in (f"{PAGE}{Relay.current().pk}/history/", "/admin/"):
+        page = admin_client.get(path, headers={"accept-language": "zh-hans"}).content.decode()
+        assert "邮件已暂停: moving" in page
+        assert "Mail paused" not in page
+
+
+def test_an_audit_log_without_an_entry_says_what_will_appear(admin_client: Client) -> None:
+    assert "Each press of a button will appear here" in page_of(admin_client, f"{PAGE}{Relay.current().pk}/history/")
 
 
 # --- Who may do what ----------------------------------------------------------------------------------------------

@@ -1,15 +1,18 @@
 """The page of one message: what it says, why it failed, what can be done, and what is kept from whom."""
 
+import html
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from django.utils import timezone
 
 from notify.admin import message_page
 from notify.admin.display import FRAME_POLICY
-from notify.models import Attempt, Event, Message
+from notify.models import Attempt, Event, Message, Relay
 from tests.desk import OPERATE, VIEW, login, store
 
 pytestmark = pytest.mark.django_db
@@ -129,11 +132,116 @@ def test_an_operator_has_the_buttons_that_fit_the_state(state: str, verbs: set[s
 )
 def test_a_button_does_what_it_says_and_is_written_down(before: str, verb: str, after: str) -> None:
     row = store(state=before)
-    answer = login(*OPERATE).post(url(row, "operate"), {"verb": verb})
+    answer = login(*OPERATE).post(url(row, "operate"), {"verb": verb, "confirmed": "1"})
     assert answer["Location"] == url(row)
     row.refresh_from_db()
     assert row.state == after
     assert LogEntry.objects.get().object_id == str(row.pk)
+
+
+@pytest.mark.parametrize(
+    ("before", "verb", "words"),
+    [
+        ("queued", "cancel", "It will not be sent unless it is retried."),
+        ("sent", "resend", "a recipient who already received it receives it twice"),
+    ],
+)
+def test_cancelling_and_sending_again_ask_first(before: str, verb: str, words: str) -> None:
+    row = store(state=before)
+    asked = login(*OPERATE).post(url(row, "operate"), {"verb": verb}).content.decode()
+    assert words in asked
+    assert f'<input type="hidden" name="verb" value="{verb}">' in asked
+    assert f'href="{url(row)}" class="button cancel-link"' in asked
+    row.refresh_from_db()
+    assert (row.state, Message.objects.count(), LogEntry.objects.count()) == (before, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "recipients"),
+    [
+        ("", ["ann@example.com"]),
+        ("bob@example.com", ["bob@example.com"]),
+        ("bob@example.com, cid@example.com", ["bob@example.com", "cid@example.com"]),
+    ],
+)
+def test_a_message_is_sent_again_to_the_typed_addresses_and_the_answer_links_to_it(
+    typed: str, recipients: list[str]
+) -> None:
+    row = store(state="sent", recipient="ann@example.com")
+    answer = login(*OPERATE).post(url(row, "operate"), {"verb": "resend", "confirmed": "1", "to": typed}, follow=True)
+    copies = list(Message.objects.exclude(pk=row.pk).order_by("pk"))
+    assert [copy.recipient for copy in copies] == recipients
+    for copy in copies:
+        words = f"A new message to {copy.recipient} is in the outbox."
+        assert f'<a href="{url(copy)}">{words}</a>' in answer.content.decode()
+    entry = LogEntry.objects.get()
+    assert entry.change_message == f"Sent again as a new message: {', '.join(recipients)}"
+
+
+def test_what_is_no_address_is_said_and_nothing_is_sent() -> None:
+    row = store(state="sent")
+    answer = login(*OPERATE).post(url(row, "operate"), {"verb": "resend", "confirmed": "1", "to": "<b>bob"})
+    assert answer.status_code == 422
+    assert "&lt;b&gt;bob is not an email address." in answer.content.decode()
+    assert 'value="&lt;b&gt;bob"' in answer.content.decode()
+    assert Message.objects.count() == 1
+
+
+def test_what_is_sensitive_is_sent_again_to_its_recipient_alone() -> None:
+    row = store(state="sent", recipient="ann@example.com", sensitive=True)
+    operator = login(*OPERATE)
+    assert 'name="to"' not in operator.post(url(row, "operate"), {"verb": "resend"}).content.decode()
+    operator.post(url(row, "operate"), {"verb": "resend", "confirmed": "1", "to": "eve@example.com"})
+    assert Message.objects.latest("pk").recipient == "ann@example.com"
+
+
+def test_the_timeline_ends_with_the_acceptance_and_by_which_attempt() -> None:
+    row = store(state="sent", reply="250 2.0.0 queued as 4F1", attempts=2)
+    Attempt.objects.create(message=row, seconds=0.1, phase="recipient", code=451, text="4.7.1 Later", decision="retry")
+    page = " ".join(re.sub(r"<[^>]+>", " ", text_of(login(*VIEW), row)).split())
+    assert re.search(r"Attempt 1 just now .* try again 451 4.7.1 Later Attempt 2 .*sent 250 2.0.0 queued as 4F1", page)
+
+
+@pytest.mark.parametrize(
+    ("columns", "relay", "words"),
+    [
+        ({}, {}, "It is due, and waits for its turn."),
+        (
+            {"attempts": 1, "reply": "451 4.7.1 Later", "diagnosis": "greylisted"},
+            {},
+            "It was deferred; retrying automatically. Next attempt: in 9 minutes 451 4.7.1 Later "
+            "The recipient's server defers mail from those it does not know yet.",
+        ),
+        (
+            {},
+            {"state": "held", "diagnosis": "bad-credentials", "reason": "535 No"},
+            "It waits because the mail server is on hold. Next attempt: in 4 minutes 535 No "
+            "The relay did not accept user and password.",
+        ),
+        (
+            {},
+            {"state": "down", "diagnosis": "refused", "reason": "Connection refused"},
+            "It waits because the mail server is not usable at the moment. Next attempt: in 4 minutes",
+        ),
+        ({}, {"state": "paused", "reason": "ann: moving"}, "Mail is paused. ann: moving Resume to send it."),
+        ({"state": "sending", "due_at": timezone.now() + timedelta(hours=1)}, {}, "A worker is sending it now."),
+    ],
+)
+def test_a_message_in_the_queue_says_why_it_waits(columns: dict[str, Any], relay: dict[str, Any], words: str) -> None:
+    now = timezone.now()
+    Relay.current()
+    Relay.objects.update(next_probe=now + timedelta(minutes=4.5), **relay)
+    row = store(**{"due_at": now + timedelta(minutes=9.5) if "attempts" in columns else now, **columns})
+    page = html.unescape(" ".join(re.sub(r"<[^>]+>", " ", text_of(login(*VIEW), row)).split())).replace("\xa0", " ")
+    assert f"Why it waits {words}" in page
+
+
+def test_a_refresh_does_not_take_what_was_revealed() -> None:
+    row = store(text="the secret link", sensitive=True)
+    operator = login(*OPERATE)
+    operator.post(url(row, "reveal"))
+    assert "the secret link" not in operator.get(url(row), headers={"X-Live": "yes"}).content.decode()
+    assert "the secret link" in text_of(operator, row)
 
 
 def test_only_an_operator_and_only_a_post_changes_anything() -> None:
@@ -184,10 +292,10 @@ def test_an_operator_reads_it_when_asked_to_and_that_is_written_down() -> None:
     for view in ("html", "source", "download"):
         assert operator.get(url(row, view)).status_code == 200
     assert set(LogEntry.objects.values_list("change_message", flat=True)) == {
-        "The mail was shown.",
-        "The HTML was shown.",
-        "The source was shown.",
-        "The mail was downloaded.",
+        "Content shown",
+        "HTML shown",
+        "Source shown",
+        "File downloaded",
     }
     assert set(LogEntry.objects.values_list("object_id", flat=True)) == {str(row.pk)}
 

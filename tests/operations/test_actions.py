@@ -68,7 +68,7 @@ def test_a_message_sent_again_is_a_new_one_with_the_same_words(
     first = Message.objects.get()
     Message.objects.update(state="sent", reply="250 Ok", attempts=3)
     with django_capture_on_commit_callbacks(execute=True):
-        assert actions.resend(Message.objects.all()) == 1
+        assert len(actions.resend(Message.objects.all())) == 1
     assert woken
     second = Message.objects.exclude(pk=first.pk).get()
     assert (second.state, second.attempts, second.reply, second.subject) == ("queued", 0, "", subject)
@@ -88,7 +88,7 @@ def parsed(message: Message) -> ParsedMessage:
 
 def test_what_is_not_finished_is_not_sent_again() -> None:
     rows = one_of_each()
-    assert actions.resend(Message.objects.all()) == 3
+    assert len(actions.resend(Message.objects.all())) == 3
     assert set(states()) - {row.pk for row in rows.values()} == set(
         Message.objects.filter(pk__gt=max(row.pk for row in rows.values())).values_list("pk", flat=True)
     )

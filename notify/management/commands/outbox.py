@@ -73,7 +73,7 @@ class Command(BaseCommand):
         return {"cancelled": actions.cancel(chosen)}
 
     def _resend(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
-        return {"resent": actions.resend(Message.objects.filter(pk__in=ids))}
+        return {"resent": len(actions.resend(Message.objects.filter(pk__in=ids)))}
 
     def _pause(self, reason: str, **options: Any) -> dict[str, Any]:
         breaker.pause(reason)

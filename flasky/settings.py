@@ -54,7 +54,7 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or list(
 
 INSTALLED_APPS = [
     "flasky",
-    "django.contrib.admin",
+    "flasky.apps.Admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

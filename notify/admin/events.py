@@ -29,20 +29,35 @@ class EventAdmin(WrittenByMachine):
     change_list_template = "admin/notify/event/change_list.html"
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return ["summary", "topic", "created_at", "notified_at", Field(request, _("notified by"), told_by)]
+        return [
+            "summary",
+            "topic",
+            Field(request, _("happened"), happened),
+            Field(request, _("notified"), notified),
+            Field(request, _("notified by"), told_by),
+        ]
 
     def get_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
-        happened = ["summary", "subject", "topic", Field(request, _("link"), link_of), "created_at"]
+        facts = ["summary", "subject", "topic", Field(request, _("link"), link_of)]
+        times = [Field(request, _("happened"), happened), Field(request, _("notified"), notified)]
         told = [Field(request, _("notified by"), told_by), Field(request, _("messages"), mails_of)]
         failed = ["template", "failures", "error", "retry_at"] if obj and obj.error else []
         report = [Field(request, _("report"), report_of)] if request.user.has_perm(OPERATE) else []
-        return [*happened, "notified_at", *told, *failed, *report]
+        return [*facts, *times, *told, *failed, *report]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
         return self.get_fields(request, obj)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "next_digests": digest.next_digests()})
+
+
+def happened(request: HttpRequest, event: Event) -> str:
+    return rows.when(event.created_at)
+
+
+def notified(request: HttpRequest, event: Event) -> str:
+    return rows.when(event.notified_at) if event.notified_at else gettext("waiting for a digest")
 
 
 def told_of(request: HttpRequest, message_id: str) -> str:
@@ -69,7 +84,7 @@ def mails_of(request: HttpRequest, event: Event) -> str:
 def told_by(request: HttpRequest, event: Event) -> str:
     """A link to the mail that told it: one Message-ID, a message for each administrator."""
     if not event.notified_at:
-        return gettext("waiting for a digest")
+        return ""
     if not event.message_id:
         return gettext("no recipient")
     return rows.list_link(request, Message, event.message_id, message_id=event.message_id)

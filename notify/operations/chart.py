@@ -1,9 +1,10 @@
 """Hours of delivery as a picture: counts in, rectangles out. Above the line what was sent, below it what was not.
 
-Both sides have a scale of their own, so that one failure is seen beside a thousand mails. Sizes are whole units of
-the picture's own grid: the page stretches it, and puts the words beside it.
+Both sides have the same scale; what happened at all is LEAST high, so that one failure is seen beside a thousand mails.
+Sizes are whole units of the picture's own grid: the page stretches it, and puts the words beside it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from notify.delivery import counts
 from notify.delivery.counts import Hour
 
 PITCH, BAR = 20, 16  # an hour's width, and its bar's
-ABOVE, BELOW = 150, 60  # heights
+ABOVE, BELOW = 150, 60  # heights: 5 to 2, so that a scale that ends at a multiple of 5 has whole numbers at both ends
 LEAST = 4  # one mail is to be seen, however many others there are
 LABEL_EVERY = 12  # hours
 
@@ -60,29 +61,28 @@ class Chart:
 
 def draw(hours: Sequence[Hour]) -> Chart:
     """The picture of these hours, the oldest at the left."""
-    top = ceiling(max(hour.sent for hour in hours))
-    bottom = ceiling(max(hour.retried + hour.failed for hour in hours))
-    columns = [Column(place * PITCH, hour, _bars(hour, top, bottom)) for place, hour in enumerate(hours)]
-    return Chart(columns, top, bottom, counts.together(hours), width=len(hours) * PITCH)
+    above = max(hour.sent for hour in hours)
+    below = max(hour.retried + hour.failed for hour in hours)
+    top = ceiling(max(above, math.ceil(below * ABOVE / BELOW)))
+    columns = [Column(place * PITCH, hour, _bars(hour, top)) for place, hour in enumerate(hours)]
+    return Chart(columns, top, top * BELOW // ABOVE, counts.together(hours), width=len(hours) * PITCH)
 
 
 def ceiling(number: int) -> int:
-    """The next of 1, 2, 5, 10, 20, 50 … that is not less."""
-    step = 1
-    while True:
-        for factor in (1, 2, 5):
-            if number <= factor * step:
-                return factor * step
-        step *= 10
+    """The next of 5, 10, 20, 50, 100 … that is not less."""
+    step = 5
+    while number > step:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return step
 
 
-def _bars(hour: Hour, top: int, bottom: int) -> list[Bar]:
-    sent = _height(hour.sent, top, ABOVE)
-    failed = _height(hour.failed, bottom, BELOW)
-    retried = min(_height(hour.retried, bottom, BELOW), BELOW - failed)
+def _bars(hour: Hour, top: int) -> list[Bar]:
+    sent = _height(hour.sent, top)
+    failed = _height(hour.failed, top)
+    retried = min(_height(hour.retried, top), BELOW - failed)
     bars = [Bar("sent", ABOVE - sent, sent), Bar("failed", ABOVE, failed), Bar("retried", ABOVE + failed, retried)]
     return [bar for bar in bars if bar.height]
 
 
-def _height(count: int, full: int, room: int) -> int:
-    return max(round(count * room / full), LEAST) if count else 0
+def _height(count: int, top: int) -> int:
+    return max(round(count * ABOVE / top), LEAST) if count else 0

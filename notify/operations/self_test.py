@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from email.utils import parseaddr
 from typing import Any
 
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from notify import conf
@@ -18,6 +20,7 @@ from notify.rendering.message import new_message_id
 from notify.smtp import failure
 from notify.smtp.backend import EmailBackend
 from notify.smtp.diagnosis import modes, rules
+from notify.smtp.diagnosis.causes import PASSING
 from notify.smtp.failure import Failure, one_line
 
 PASS, WARN, FAIL, SKIP = "PASS", "WARN", "FAIL", "SKIP"
@@ -211,6 +214,9 @@ class SelfTest:
         known = rules.diagnose(facts, provider=transport.provider())
         if known and (better := modes.advice(facts, known, self._options)):
             known = replace(known, fix=better)
+        elif known and known.id in PASSING:
+            again = _("No action needed: run this again later. Mail in the outbox is retried automatically.")
+            known = replace(known, fix=again)
         self._note(stage, words if facts.code and not facts.local else "", known, fix="")
         if facts.code and facts.code < 500 and facts.phase in _OF_THE_MESSAGE:
             self._say(SKIP, "retry", _("mail in the outbox is retried; this test mail is not"))
@@ -230,6 +236,9 @@ class SelfTest:
                 said, known = "", rules.known(relay.diagnosis)
                 if relay.state == Relay.State.PAUSED:
                     fix = _("To resume: manage.py outbox resume")
+            elif message.attempts and message.due_at > timezone.now():
+                self._deferred(message, started)
+                return
             elif not said and Message.objects.filter(sent_at__gte=message.created_at).exists():
                 words = _("it is queued (%d are due)") % Message.objects.due().count()
             elif not said:
@@ -237,6 +246,15 @@ class SelfTest:
                 fix = _("Start the site with NOTIFY_DISPATCH=thread, or run: manage.py deliver --watch")
         self._say(FAIL, "data", f"{message.recipient}: {words}", started)
         self._note("data", said, known, fix)
+
+    def _deferred(self, message: Message, started: float) -> None:
+        """The relay wants it later, and the worker will try again: neither sent nor failed."""
+        self._say(WARN, "data", f"{message.recipient}: {message.reply}", started)
+        due = timezone.localtime(message.due_at)
+        self._say(SKIP, "retry", _("the worker tries again at %s") % date_format(due, "H:i:s T"))
+        self._note(
+            "data", message.reply, rules.known(message.diagnosis), _("No action needed; retrying automatically.")
+        )
 
     def _note(self, stage: str, words: str, known: rules.Diagnosis | None, fix: str) -> None:
         """Keep why a stage failed; `fix` is for where the cause is not known."""

@@ -17,7 +17,7 @@ from notify.visitors.signals import TOPIC
 
 @admin.register(Visitor)
 class VisitorAdmin(RestrictedLookups):
-    list_display = ["name", "created_at"]
+    list_display = ["name", "first_typed"]
     lookups = {
         "created_at__year": r"(19|20|21)[0-9]{2}",
         "created_at__month": r"[1-9]|1[0-2]",
@@ -25,13 +25,19 @@ class VisitorAdmin(RestrictedLookups):
     }
     search_fields = ["name"]
     date_hierarchy = "created_at"
+    change_list_template = "admin/notify/visitors.html"
+    object_history_template = "admin/notify/history.html"
 
     def get_fields(self, request: HttpRequest, obj: Visitor | None = None) -> list[Any]:
         told = [Field(request, _("event"), event), Field(request, _("notified by"), told_by)]
-        return ["name", "created_at", *told] if obj else ["name"]
+        return ["name", "first_typed", *told] if obj else ["name"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Visitor | None = None) -> list[Any]:
         return self.get_fields(request, obj)[1:]
+
+    @admin.display(description=_("first typed"), ordering="created_at")
+    def first_typed(self, visitor: Visitor) -> str:
+        return rows.when(visitor.created_at)
 
 
 def event_of(visitor: Visitor) -> Event | None:

@@ -16,23 +16,28 @@ def hours(*counts: tuple[int, int, int]) -> list[Hour]:
 
 
 @pytest.mark.parametrize(
-    ("number", "next"), [(0, 1), (1, 1), (2, 2), (3, 5), (6, 10), (11, 20), (50, 50), (51, 100), (123456, 200000)]
+    ("number", "next"), [(0, 5), (5, 5), (6, 10), (11, 20), (21, 50), (50, 50), (51, 100), (123456, 200000)]
 )
 def test_a_scale_ends_at_a_round_number(number: int, next: int) -> None:
     assert chart.ceiling(number) == next
 
 
-def test_sent_stands_above_the_line_and_the_rest_below_each_on_its_own_scale() -> None:
-    picture = draw(hours((1000, 2, 1), (500, 0, 0)))
-    assert (picture.top, picture.bottom) == (1000, 5)
+def test_sent_stands_above_the_line_and_the_rest_below_on_one_scale() -> None:
+    picture = draw(hours((1000, 200, 100), (500, 0, 0)))
+    assert (picture.top, picture.bottom) == (1000, 400)
     assert picture.columns[0].bars == [
         Bar("sent", 0, ABOVE),
-        Bar("failed", ABOVE, BELOW // 5),
-        Bar("retried", ABOVE + BELOW // 5, 2 * BELOW // 5),
+        Bar("failed", ABOVE, ABOVE // 10),
+        Bar("retried", ABOVE + ABOVE // 10, ABOVE // 5),
     ]
     assert picture.columns[1].bars == [Bar("sent", ABOVE // 2, ABOVE // 2)]
     assert [column.x for column in picture.columns] == [0, PITCH]
     assert (picture.width, picture.height) == (2 * PITCH, ABOVE + BELOW)
+
+
+def test_many_failures_stretch_the_scale_of_both() -> None:
+    picture = draw(hours((3, 0, 100)))
+    assert (picture.top, picture.bottom) == (500, 200)
 
 
 def test_one_mail_is_seen_beside_a_million() -> None:
@@ -52,7 +57,7 @@ def test_no_bar_leaves_the_picture(counts: tuple[int, int, int]) -> None:
 def test_two_days_without_a_mail_are_an_empty_picture() -> None:
     picture = draw(hours(*[(0, 0, 0)] * 48))
     assert [column.bars for column in picture.columns] == [[]] * 48
-    assert (picture.top, picture.bottom, picture.busy) == (1, 1, [])
+    assert (picture.top, picture.bottom, picture.busy) == (5, 2, [])
 
 
 def test_the_table_tells_the_hours_in_which_something_happened_the_newest_first() -> None:

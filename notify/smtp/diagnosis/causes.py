@@ -205,6 +205,10 @@ _ONE_MESSAGE_TO_API = [
     ("api-failed", _("The mail provider's API failed while it had the message: it may have been accepted."),
      _("No action needed; retrying automatically. If it persists, see the provider's status page.")),
 ]
+# Of these the outbox takes care by trying again; a test that does not go through it has to be run again.
+PASSING = frozenset(
+    {"connection-lost", "silent", "greylisted", "looks-like-spam-for-now", "recipient-throttled", "out-of-step"}
+)
 _PAUSES = [
     ("daily-quota", _("The account has sent as much as it may in a day."),
      _("No action needed; sending resumes in a day. If it happens often, raise NOTIFY_INTERVAL or use a provider with a higher limit."), DAY),

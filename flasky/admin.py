@@ -11,6 +11,9 @@ admin.site.unregister([User, Group])
 
 @admin.register(User)
 class Users(RestrictedLookups, UserAdmin):  # type: ignore[type-arg]  # generic for the type checker only
+    # Django's own widgets for these have no label for screen readers.
+    readonly_fields = ["last_login", "date_joined"]
+    filter_horizontal = ()
     lookups = {
         "is_staff__exact": "[01]",
         "is_superuser__exact": "[01]",
@@ -22,4 +25,4 @@ class Users(RestrictedLookups, UserAdmin):  # type: ignore[type-arg]  # generic 
 
 @admin.register(Group)
 class Groups(RestrictedLookups, GroupAdmin):
-    """By name."""
+    filter_horizontal = ()

@@ -41,8 +41,6 @@ BUTTONS = {
 class RelayAdmin(WrittenByMachine):
     """There is one relay: its list and its page are both the dashboard, and its history is the audit log."""
 
-    object_history_template = "admin/notify/history.html"
-
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return super().has_view_permission(request, obj) or request.user.has_perm(OPERATE)
 
@@ -67,9 +65,6 @@ class RelayAdmin(WrittenByMachine):
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/notify/relay/change_list.html", context)
-
-    def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return super().history_view(request, *args, **{**kwargs, "extra_context": {"title": _("Audit log")}})
 
     def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Where the log of actions links to."""

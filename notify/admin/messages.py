@@ -26,7 +26,7 @@ REPLY_SHOWN = 80  # characters of a reply that no words are known for
 
 @admin.register(Message)
 class MessageAdmin(WrittenByMachine):
-    list_display = ["badge", "recipient", "subject", "cause", "age", "attempts"]
+    list_display = ["badge", "recipient", "subject", "cause", "age", "tries"]
     list_display_links = ["subject"]
     list_filter = [changelist.StateFilter, changelist.CauseFilter, changelist.TopicFilter, changelist.StoredFilter]
     lookups = {
@@ -91,6 +91,11 @@ class MessageAdmin(WrittenByMachine):
     @admin.display(description=gettext_lazy("state"))
     def badge(self, message: Message) -> str:
         return state_badge(message)
+
+    @admin.display(description=gettext_lazy("attempts"))
+    def tries(self, message: Message) -> str:
+        label = format_html('<span class="message-label">{} </span>', gettext("Attempts:"))
+        return format_html("{}{}", label, message.attempts)
 
     @admin.display(description=gettext_lazy("age"))
     def age(self, message: Message) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -31,7 +31,12 @@ NO_RECIPIENT = gettext_lazy("There is no recipient: your account has no address,
 
 
 class WrittenByMachine(RestrictedLookups):
-    """Rows that cannot be added, changed or removed by hand: they are what happened."""
+    """Rows that cannot be added, changed or removed by hand: they are what happened. Their history is an audit log."""
+
+    object_history_template = "admin/notify/history.html"
+
+    def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().history_view(request, *args, **{**kwargs, "extra_context": {"title": _("Audit log")}})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

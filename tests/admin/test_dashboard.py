@@ -194,7 +194,7 @@ def test_a_hostile_reply_is_shown_as_text(admin_client: Client) -> None:
     assert "<script>alert(1)" not in page_of(admin_client)
     assert "&lt;script&gt;alert(1)" in page_of(admin_client)
     breaker.pause("<img src=x>")
-    assert "<img" not in page_of(admin_client)
+    assert "<img src=x" not in page_of(admin_client)
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/notify/"])

@@ -9,7 +9,8 @@ from typing import Any
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext as translated
+from django.utils.translation import gettext_noop
 
 from notify.models import Message, Relay
 
@@ -58,7 +59,7 @@ def of_many(request: HttpRequest, which: str, title: str) -> None:
 def words(entry: LogEntry) -> str:
     """What was done, in the reader's language."""
     title, colon, detail = entry.change_message.partition(": ")
-    return f"{gettext(title)}{colon}{detail}" if title in TITLES else entry.get_change_message()
+    return f"{translated(title)}{colon}{detail}" if title in TITLES else entry.get_change_message()
 
 
 def is_of_relay(entry: LogEntry) -> bool:

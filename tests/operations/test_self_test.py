@@ -1,7 +1,9 @@
 """The test mail in process: what no real server is needed for. The rest is in tests/services/test_sendtestmail.py."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,21 @@ class TestTheOutbox:
         code, printed = run("--via", "outbox")
         assert code == 1
         assert "FAIL data admin@example.com: it is queued (1 are due) (" in printed
+
+    def test_a_deferred_mail_is_neither_sent_nor_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def defer(seconds: float) -> None:
+            later = timezone.now() + timedelta(seconds=30)
+            reply = "450 4.2.0 Greylisted"
+            Message.objects.update(attempts=1, reply=reply, diagnosis="greylisted", due_at=later)
+
+        monkeypatch.setattr(self_test.time, "sleep", defer)
+        code, printed = run("--via", "outbox")
+        assert code == 1
+        lines = printed.splitlines()
+        assert any(line.startswith("WARN data admin@example.com: 450 4.2.0 Greylisted (") for line in lines)
+        assert any(re.fullmatch(r"SKIP retry the worker tries again at \d\d:\d\d:\d\d UTC", line) for line in lines)
+        assert lines[-1] == "fix: No action needed; retrying automatically."
+        assert "FAIL" not in printed
 
     def test_nobody_delivers(self) -> None:
         code, printed = run("--via", "outbox")

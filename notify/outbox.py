@@ -35,6 +35,7 @@ _RESET_TOKEN = re.compile(r"[/=-][0-9a-z]{6,7}-[0-9a-f]{32}(?![0-9a-f])")
 _LINK = re.compile(r"https?://[^\s\"'<>]+")
 # What tokens in links are made of: secrets.token_urlsafe and token_hex, django.core.signing, JWT.
 _LONG_WORD = re.compile(r"[A-Za-z0-9_-]{20,}")
+_NAMED_SO = re.compile(r"[?&;](?:sesame|token|key|code|signature)=[\w:.%-]{16,}")
 _HEXADECIMAL = re.compile(r"(?<![0-9a-f])[0-9a-f]{32,}(?![0-9a-f])")
 
 
@@ -158,8 +159,8 @@ def _has_token(text: str) -> bool:
 
 
 def _is_token(link: str) -> bool:
-    """Whether a part of the link is random: hexadecimal, or a long word of capitals, small letters and digits."""
-    return bool(_HEXADECIMAL.search(link)) or any(
+    """Whether a part of the link is named so, hexadecimal, or a long word of capitals, small letters and digits."""
+    return bool(_HEXADECIMAL.search(link) or _NAMED_SO.search(link)) or any(
         all(re.search(kind, word) for kind in ("[A-Z]", "[a-z]", "[0-9]")) or len(re.findall("[a-z][A-Z]", word)) > 2
         for word in _LONG_WORD.findall(link)
     )

@@ -438,6 +438,49 @@ def test_a_link_with_a_token_is_sensitive_in_the_html_alone_too() -> None:
 
 
 @pytest.mark.parametrize(
+    "link",
+    [
+        "https://x.example/accounts/password/reset/key/1-cq5ysb-4e0d8f4e7b0c4a52a1f35dd7a4f1c2ab/",  # allauth
+        "https://x.example/accounts/confirm-email/MQ:1uKx3b:9sVbNqk3kQm0vZJ1nW2hQm4v7yX0cR5tL8pD6fG1aBc/",  # allauth
+        "https://x.example/login/?sesame=AAAAAfeRJbvvnaTumBwQg",
+        "https://x.example/accounts/check_token/ann/kY3vN8pQx2LwZt5RmC7hDgJ4bS9fVaUe/",  # healthchecks
+        "https://x.example/magic/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc",
+        "https://x.example/in/0123456789abcdef0123456789abcdef",
+    ],
+)
+def test_sign_in_links_of_other_packages_are_sensitive(link: str) -> None:
+    assert outbox.is_sensitive(EmailMessage("Hi", f"Sign in: {link}\n"))
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://x.example/how-to-install-django-on-debian-13-step-by-step/",
+        "https://x.example/How_To_Install_Django_On_Debian/",
+        "https://x.example/orders/6f1c2a3b-0d4e-4f5a-8b6c-7d8e9f0a1b2c/",
+        "https://x.example/admin/notify/event/?message_id=%3C176424.7.12345678901234567890123%40x.example%3E",
+    ],
+)
+def test_ordinary_links_are_not_sensitive(link: str) -> None:
+    assert not outbox.is_sensitive(EmailMessage("Hi", link))
+
+
+def test_a_project_chooses_what_is_sensitive(settings: Any) -> None:
+    plain, reset = EmailMessage("Hi", "Text"), EmailMessage("Hi", f"https://x.example/in/{'0123456789abcdef' * 2}")
+    settings.NOTIFY_SENSITIVE = "all"
+    assert (outbox.is_sensitive(plain), outbox.is_sensitive(reset)) == (True, True)
+    settings.NOTIFY_SENSITIVE = lambda message: message.subject == "Code"
+    assert (outbox.is_sensitive(EmailMessage("Code", "493 211")), outbox.is_sensitive(reset)) == (True, False)
+
+
+@pytest.mark.parametrize("sender", ["me@example.com\n", "Me\r\nBcc: x@example.com <me@example.com>"])
+def test_a_sender_with_a_line_break_is_refused(sender: str) -> None:
+    with pytest.raises(ValueError, match=r"newlines|Invalid address|linefeed|line break"):
+        EmailMessage("Hi", "Text", sender, ["a@example.com"]).send()
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(
     "text", ["Text", "https://x.example/order/d0abcd-1234/", f"/{'a' * 6}-{'0' * 40}/", f"{'a' * 6}-{'0' * 32}"]
 )
 def test_other_mails_are_not(text: str) -> None:

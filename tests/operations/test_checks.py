@@ -10,6 +10,7 @@ import pytest
 from django.core.checks import registry as check_registry
 from django.utils import timezone
 
+from notify import conf
 from notify.oauth import configuration, store
 from notify.operations import checks
 
@@ -136,6 +137,18 @@ def test_a_sender_the_provider_will_refuse(options: dict[str, Any], settings: An
     assert ids(found) == ["notify.E004"]
     assert "flasky@example.com" in found[0].msg
     settings.FLASKY_MAIL_SENDER = "Flasky Admin <ME@163.com>"
+    assert ids(checks.check_mail_settings(None)) == []
+
+
+@pytest.mark.parametrize(("backend", "problem"), [("", "notify.E014"), (conf.OUTBOX, "notify.E015")])
+def test_a_transport_that_cannot_be_one(settings: Any, backend: str, problem: str) -> None:
+    settings.NOTIFY_TRANSPORT = {"BACKEND": backend}
+    assert ids(checks.check_mail_settings(None)) == [problem]
+
+
+def test_only_flasky_is_told_that_there_are_no_administrators(options: dict[str, Any], settings: Any) -> None:
+    del settings.FLASKY_ADMIN
+    settings.ADMINS = []
     assert ids(checks.check_mail_settings(None)) == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 
+from notify import conf
 from notify.admin.display import FRAME_POLICY
 from notify.models import Event, Message
 from notify.rendering import previews
@@ -153,6 +154,19 @@ def test_nobody_else_sends_one(settings: Any) -> None:
     assert login(*OPERATE).get(path).status_code == 405
     said = login(*OPERATE, email="").post(path, follow=True).content.decode()
     assert "There is no recipient: your account has no address, and FLASKY_ADMIN is not set." in said
+    assert not Message.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_preview_that_raises_is_shown_as_its_error(own_preview: None) -> None:
+    operator = login(*OPERATE, email="boss@example.com")
+    index = operator.get(PAGES).content.decode()
+    assert index.count("<strong>Error</strong>") == len(conf.preview_languages())
+    page = operator.get(f"{PAGES}mail/of_a_project/").content.decode()
+    assert "This preview could not be built: TemplateDoesNotExist: mail/of_a_project.txt" in page
+    assert operator.get(f"{PAGES}mail/of_a_project/frame/").status_code == 200
+    sent = operator.post(f"{PAGES}mail/of_a_project/send/", follow=True).content.decode()
+    assert "TemplateDoesNotExist: mail/of_a_project.txt" in sent
     assert not Message.objects.exists()
 
 

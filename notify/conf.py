@@ -5,6 +5,7 @@ The table in docs/adopt.md lists them; a test holds the two together.
 
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ NOTIFY_SENSITIVE: str | Callable[[EmailMessage], bool]  # whose content is for o
 MAIL_TIMEOUT: int  # seconds that one attempt to send may take
 MAIL_PROXY: str  # for a transport made of EMAIL_* settings: as `notify.smtp.backend.EmailBackend` takes it
 MAIL_EHLO: str  # likewise: the name said in EHLO, "" for this machine's
+MAIL_OAUTH_KEY: str  # encrypts the tokens that are kept; "": SECRET_KEY does
+MAIL_OAUTH_EXPIRES: date | None  # when the client's secret ends
 
 DEFAULTS: dict[str, Any] = {
     "NOTIFY_DISPATCH": "thread",
@@ -39,6 +42,8 @@ DEFAULTS: dict[str, Any] = {
     "MAIL_TIMEOUT": 30,
     "MAIL_PROXY": "",
     "MAIL_EHLO": "",
+    "MAIL_OAUTH_KEY": "",
+    "MAIL_OAUTH_EXPIRES": None,
 }
 # Settings whose default is computed: by the functions below.
 COMPUTED = (
@@ -165,6 +170,10 @@ _OPTIONS = {
     "ssl_certfile": ("", "EMAIL_SSL_CERTFILE"),
     "proxy": ("MAIL_PROXY", "MAIL_PROXY"),
     "local_hostname": ("MAIL_EHLO", "MAIL_EHLO"),
+    **{
+        f"oauth_{name.lower()}": (f"MAIL_OAUTH_{name}", f"MAIL_OAUTH_{name}")
+        for name in ("CLIENT_ID", "CLIENT_SECRET", "TENANT", "REFRESH_TOKEN", "TOKEN_URL", "AUTHORIZE_URL", "SCOPE")
+    },
 }
 _NAMES = {
     "FLASKY_ADMIN": "ADMINS",

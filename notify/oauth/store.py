@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from notify import conf
 from notify.models import DateTimeField, OAuthToken
 from notify.oauth.configuration import Configuration
 from notify.oauth.endpoint import TokenRefused
@@ -157,7 +158,7 @@ def _columns(configuration: Configuration, answer: Answer) -> dict[str, Any]:
 
 def _keys() -> list[str]:
     """The first encrypts, all of them decrypt: MAIL_OAUTH_KEY may be set later, and SECRET_KEY replaced."""
-    own = str(getattr(settings, "MAIL_OAUTH_KEY", "") or "")
+    own = str(conf.MAIL_OAUTH_KEY or "")
     return [str(key) for key in (own, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS) if key]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import sqlite3
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from email.utils import parseaddr
 from importlib.util import find_spec
 from typing import Any
@@ -106,7 +106,7 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
                 id="notify.E022",
             )
         )
-    if 0 < len(getattr(settings, "MAIL_OAUTH_KEY", "")) < SHORTEST_KEY:
+    if 0 < len(conf.MAIL_OAUTH_KEY) < SHORTEST_KEY:
         found.append(
             Warning(
                 _("MAIL_OAUTH_KEY is so short that it can be guessed."),
@@ -129,7 +129,7 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
 @register("notify")
 def check_secret_expiry(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     """The date is the operator's to set: no answer of a provider tells it."""
-    ends: date | None = getattr(settings, "MAIL_OAUTH_EXPIRES", None)
+    ends = conf.MAIL_OAUTH_EXPIRES
     today = site_time(timezone.now()).date()
     if ends is None or _oauth() is None or ends > today + EXPIRY_WARNING:
         return []

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from notify import conf
 from notify.delivery import transport
 from notify.management.database import errors_explained
 from notify.models import OAuthToken
@@ -163,7 +163,7 @@ def _explained() -> Iterator[None]:
 
 def _status_lines(configuration: Configuration) -> list[str]:
     row = OAuthToken.objects.filter(key=configuration.key).first() or OAuthToken()
-    expires = getattr(settings, "MAIL_OAUTH_EXPIRES", None)
+    expires = conf.MAIL_OAUTH_EXPIRES
     facts = [
         (_("mailbox"), configuration.username),
         (_("client"), configuration.client_id),

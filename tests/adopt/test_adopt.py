@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from tests.adopt.project import Project
+from tests.adopt.project import Project, blocks
 from tests.relays import Envelope, Relay
 
 SHAPES = Path(__file__).with_name("shapes.py")
@@ -51,6 +51,13 @@ def test_the_wheel_has_the_app_and_nothing_of_the_site(wheel: Path) -> None:
     assert {".py", ".html", ".txt", ".css", ".mo", ".toml", ".typed"} == kinds
     assert "notify/migrations/0001_initial.py" in names
     assert not [name for name in names if not name.startswith(("notify/", "flasky_notify-")) or "visitor" in name]
+
+
+def test_examples_that_are_not_executed_are_python() -> None:
+    left_out = [block for block in blocks() if {"celery", "anymail"} & set(block.about)]
+    assert len(left_out) == 2
+    for block in left_out:
+        compile(block.text, block.about[0], "exec")
 
 
 def test_the_document_is_followed_to_a_mail_of_the_web_process(

@@ -1,4 +1,4 @@
-"""The site as a Django app: it has checks, a command and the inbox's files, and no tables; and the admin, as its own."""
+"""The site as a Django app: checks, a command, the inbox's files and its own admin, and no tables."""
 
 from importlib import import_module
 

@@ -119,7 +119,7 @@ SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
 # Health is asked by machines inside the network, without TLS.
-SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^mailz$", r"^metrics$"]
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -309,7 +309,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {
         "debug_off": {"()": "django.utils.log.RequireDebugFalse"},
-        # A 503 that a view answers on purpose (/readyz, as often as somebody asks) is no fault; an exception is.
+        # A 503 that a view answers on purpose (/mailz, as often as it is asked) is no fault; an exception is.
         "raised": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: bool(record.exc_info)},
         # An open inbox asks every two seconds whether there is a new mail.
         "not_idle_inbox": {

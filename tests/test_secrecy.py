@@ -136,7 +136,7 @@ def pages() -> str:
     """Every page that can be asked for without knowing more than numbers, as a superuser sees it."""
     client = Client()
     client.force_login(User.objects.get_or_create(username="root", is_superuser=True, is_staff=True)[0])
-    found = ["/", "/readyz", "/livez", "/metrics", "/admin/"]
+    found = ["/", "/readyz", "/mailz", "/livez", "/metrics", "/admin/"]
     for model in apps.get_app_config("notify").get_models():
         base = f"/admin/notify/{model._meta.model_name}/"
         found += [base, f"{base}add/"]

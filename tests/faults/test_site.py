@@ -19,7 +19,7 @@ MakeSite = Callable[..., Site]
 
 def readiness(site: Site) -> tuple[int, dict[str, object]]:
     try:
-        with urllib.request.urlopen(f"{site.url}readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"{site.url}mailz", timeout=10) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

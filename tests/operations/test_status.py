@@ -47,10 +47,10 @@ def test_an_event_that_no_worker_mails_counts_as_due(settings: Any, client: Clie
     now = timezone.now()
     event = Event.objects.create(topic="order", key="1", subject="s", summary="s", created_at=now)
     Event.objects.create(topic="order", key="2", subject="s", summary="s", created_at=now)
-    assert client.get("/readyz").status_code == 200
+    assert client.get("/mailz").status_code == 200
     Event.objects.filter(pk=event.pk).update(created_at=now - timedelta(seconds=400))
     assert Status().health()["oldest_due_seconds"] == pytest.approx(400, abs=10)
-    assert client.get("/readyz").status_code == 503
+    assert client.get("/mailz").status_code == 503
     assert Status().verdict.mood == "bad"
     assert Status(now).oldest_due == now - timedelta(seconds=400)
 

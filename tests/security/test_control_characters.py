@@ -15,7 +15,7 @@ from flasky import content_type
 
 pytestmark = pytest.mark.django_db
 
-PAGES = ["/", "/readyz", "/livez", "/admin/login/"]
+PAGES = ["/", "/readyz", "/mailz", "/livez", "/admin/login/"]
 # As they stand in the header: within quotes, http.cookies reads three octal digits as a character.
 COOKIES = [
     rf'{name}="\{code}abcdefghijk"'

@@ -56,11 +56,11 @@ def test_a_stranger_hears_state_and_diagnosis_alone(
 ) -> None:
     settings.NOTIFY_METRICS_TOKEN, settings.NOTIFY_READY_SECONDS = TOKEN, 1
     trouble()
-    answer = client.get("/readyz", headers={"authorization": token} if token else {})
-    ready = state == "paused"
-    assert answer.status_code == (200 if ready else 503)
+    answer = client.get("/mailz", headers={"authorization": token} if token else {})
+    works = state == "paused"
+    assert answer.status_code == (200 if works else 503)
     assert answer.json() == {
-        "status": "ready" if ready else "not ready",
+        "status": "ok" if works else "failing",
         "database": "ok",
         "relay": {"state": state, "diagnosis": diagnosis},
     }
@@ -72,7 +72,7 @@ def test_who_has_the_token_hears_the_reasons(
 ) -> None:
     settings.NOTIFY_METRICS_TOKEN, settings.NOTIFY_READY_SECONDS = TOKEN, 1
     trouble()
-    facts = client.get("/readyz", headers={"authorization": f"Bearer {TOKEN}"}).json()
+    facts = client.get("/mailz", headers={"authorization": f"Bearer {TOKEN}"}).json()
     assert facts["relay"]["reason"] == {"paused": TYPED, "open": ""}.get(state, SAID)
     assert bool(facts["reasons"]) is (state != "paused")
 
@@ -90,7 +90,7 @@ def test_so_do_staff_who_may_see_the_relay(
     client.force_login(user)
     User.objects.update(is_active=active)
     pause()
-    assert (TYPED in client.get("/readyz").content.decode()) is hears
+    assert (TYPED in client.get("/mailz").content.decode()) is hears
 
 
 @pytest.mark.parametrize("who", ["stranger", "staff", "token"])
@@ -105,14 +105,16 @@ def test_a_database_that_is_away_tells_a_stranger_that_it_is_and_no_more(
         raise OperationalError("connection to db1.internal refused")
 
     monkeypatch.setattr(Status, "health", away)
-    answer = client.get("/readyz", headers={"authorization": f"Bearer {TOKEN}"} if who == "token" else {})
+    answer = client.get("/mailz", headers={"authorization": f"Bearer {TOKEN}"} if who == "token" else {})
     assert answer.status_code == 503
     assert "db1.internal" not in answer.content.decode()
     assert ("reasons" in answer.json()) is (who == "token")
     assert answer.json()["database"] == "unreachable"
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics", "/nowhere", "/admin/", "/admin/login/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/livez", "/readyz", "/mailz", "/metrics", "/nowhere", "/admin/", "/admin/login/"]
+)
 @pytest.mark.parametrize("host", ["testserver", "evil.example"])
 def test_no_page_tells_a_stranger_anybodys_words(client: Client, settings: Any, path: str, host: str) -> None:
     settings.ALLOWED_HOSTS = ["testserver"]

@@ -207,6 +207,14 @@ def url(name: str, default: str) -> str:
     return value
 
 
+def secret_url(name: str) -> Secret:
+    """An http or https address that is a secret, or nothing."""
+    value = secret(name)
+    if value and not re.fullmatch(r"https?://[^\s/?#]+([/?#]\S*)?", value):
+        raise ImproperlyConfigured(f"{name} is not an address such as https://hc-ping.com/…")
+    return value
+
+
 def database(name: str, default: str) -> dict[str, object]:
     """Django's dictionary for a database URL."""
     value, parsed = text(name, default), {}

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
+from notify.operations import channels
 from notify.smtp.failure import printable
 from notify.smtp.secret import Secret, hush
 
@@ -79,11 +80,13 @@ def secrets() -> list[str]:
 
 
 def _secrets() -> Iterator[str]:
+    yield from channels.secrets()
+    addresses = (settings.NOTIFY_ALERT_URLS, settings.NOTIFY_HEARTBEAT_URL)
     found = [getattr(settings, name) for name in dir(settings) if name.isupper()]
     for database in settings.DATABASES.values():
         yield str(database.get("PASSWORD") or "")
     for value in (*found, *settings.SECRET_KEY_FALLBACKS, *settings.NOTIFY_TRANSPORT["OPTIONS"].values()):
-        if not isinstance(value, Secret) or value.startswith(_KNOWN_TO_ALL):
+        if not isinstance(value, Secret) or value.startswith(_KNOWN_TO_ALL) or value in addresses:
             continue
         if "://" not in value:
             yield str(value)

@@ -286,6 +286,10 @@ NOTIFY_INTERVAL = env.number("NOTIFY_INTERVAL", 300)
 NOTIFY_KEEP_DAYS = env.number("NOTIFY_KEEP_DAYS", 90)
 NOTIFY_READY_SECONDS = env.number("NOTIFY_READY_SECONDS", 300, 1)
 NOTIFY_METRICS_TOKEN = env.secret("NOTIFY_METRICS_TOKEN")
+NOTIFY_ALERT_URLS = env.secret("NOTIFY_ALERT_URLS")
+NOTIFY_ALERT_AFTER = env.number("NOTIFY_ALERT_AFTER", 300)
+NOTIFY_ALERT_FAILURES = env.number("NOTIFY_ALERT_FAILURES", 10)
+NOTIFY_HEARTBEAT_URL = env.secret_url("NOTIFY_HEARTBEAT_URL")
 # A broker that refuses or stays silent costs whoever wakes delivery a second at most; the row is kept anyway.
 NOTIFY_CELERY_APP = "flasky.celery.app"
 CELERY_BROKER_URL = env.secret("CELERY_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")

@@ -22,6 +22,10 @@ NOTIFY_INTERVAL: int  # seconds; 0: events are never folded into a digest
 NOTIFY_KEEP_DAYS: int  # how long `outbox purge` leaves finished messages
 NOTIFY_READY_SECONDS: int  # age of the oldest due message at which health falls short
 NOTIFY_METRICS_TOKEN: str  # bearer token for /metrics; "": staff only
+NOTIFY_ALERT_URLS: str | list[str]  # Apprise URLs that are told when mail does not work (secrets)
+NOTIFY_ALERT_AFTER: int  # seconds that delivery may be interrupted before that is reported there
+NOTIFY_ALERT_FAILURES: int  # more messages than this that failed within an hour are reported; 0: never
+NOTIFY_HEARTBEAT_URL: str  # asked once a minute while mail works (a secret)
 NOTIFY_SENSITIVE: str | Callable[[EmailMessage], bool]  # whose content is for operators only: see `outbox.is_sensitive`
 MAIL_TIMEOUT: int  # seconds that one attempt to send may take
 MAIL_PROXY: str  # for a transport made of EMAIL_* settings: as `notify.smtp.backend.EmailBackend` takes it
@@ -38,6 +42,10 @@ DEFAULTS: dict[str, Any] = {
     "NOTIFY_KEEP_DAYS": 90,
     "NOTIFY_READY_SECONDS": 300,
     "NOTIFY_METRICS_TOKEN": "",
+    "NOTIFY_ALERT_URLS": "",
+    "NOTIFY_ALERT_AFTER": 300,
+    "NOTIFY_ALERT_FAILURES": 10,
+    "NOTIFY_HEARTBEAT_URL": "",
     "NOTIFY_SENSITIVE": "links",
     "MAIL_TIMEOUT": 30,
     "MAIL_PROXY": "",

@@ -42,6 +42,7 @@ POSTGRESQL_POLL_SECONDS = 0.03  # of a worker process whose session hears no wak
 REST_SECONDS = 0.1  # after a turn: in a flood one look at the database serves many wake-ups
 BROKER_REST_SECONDS = 30  # after a wake-up that a broker did not accept, which may have cost a post a second
 NOTIFY_EVERY = 1.0  # seconds, while there is always something to send
+LOOK_EVERY = 5.0  # seconds from one look at whether mail works to the next
 RESTART_SECONDS = 10.0  # at least, from one worker process that failed to the next
 
 
@@ -197,6 +198,45 @@ def watch(*, connections: int, stop: threading.Event, wake_ups: Iterable[bytes] 
         thread.join()
 
 
+class Lookout:
+    """Looks every few seconds whether mail works, in a thread: a slow look delays no mail, a slow mail server no look.
+
+    Ends with the main thread, at the latest: a command that stored a mail does not wait for the next look.
+    """
+
+    def __init__(self) -> None:
+        self.look: Callable[[], None] | None = None  # raises DatabaseError
+        self._looked_at = -LOOK_EVERY
+
+    def once(self) -> None:
+        """Look, unless this process did so a moment ago. A failure is logged."""
+        if not self.look or time.monotonic() - self._looked_at < LOOK_EVERY:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            self.look()
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("whether mail works is unknown: %s", error)
+            connection.close()
+        except Exception:
+            logger.exception("an error in the look at whether mail works; it continues")
+            connection.close()
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set() and threading.main_thread().is_alive():
+            self.once()
+            stop.wait(0.5)
+        connection.close()
+
+
+_lookout = Lookout()
+
+
+def look() -> None:
+    """For what delivers without threads of its own: look whether mail works, if there is an alert or a heartbeat."""
+    _lookout.once()
+
+
 def start_threads(
     stop: threading.Event,
     wakes: Sequence[threading.Event],
@@ -205,6 +245,7 @@ def start_threads(
 ) -> list[threading.Thread]:
     """A thread per connection to the relay, each with its own wake-up; the first one also notifies of events.
 
+    With alerts or a heartbeat, one more that looks whether mail works.
     Where the machine has no room for all of them, fewer. Raises RuntimeError for none.
     """
 
@@ -232,6 +273,11 @@ def start_threads(
             logger.warning("delivery has %d threads instead of %d: %s", len(threads), len(wakes), error)
             break
         threads.append(thread)
+    if _lookout.look:
+        lookout = threading.Thread(target=_lookout.run, args=[stop], name="lookout", daemon=False)
+        with contextlib.suppress(RuntimeError):  # no room for it: others look
+            lookout.start()
+            threads.append(lookout)
     return threads
 
 
@@ -433,8 +479,12 @@ os.register_at_fork(after_in_child=_dispatcher.restart_in_child)
 atexit.register(_dispatcher.finish)
 
 
-def prepare() -> None:
-    """Called once when Django is ready: a process that serves a request delivers if NOTIFY_DISPATCH is `thread`."""
+def prepare(*, look: Callable[[], None] | None = None) -> None:
+    """Called once when Django is ready: a process that serves a request delivers if NOTIFY_DISPATCH is `thread`.
+
+    `look`, if given, is called every few seconds by whatever delivers.
+    """
+    _lookout.look = look
     if conf.NOTIFY_DISPATCH == "thread":
         _dispatcher.start_by_request()
         autoreload_started.connect(_dispatcher.move_out, dispatch_uid="notify.dispatch")

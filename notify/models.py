@@ -252,6 +252,10 @@ class Attempt(models.Model):
         verbose_name = _("failed attempt")
         verbose_name_plural = _("failed attempts")
         ordering = ["id"]
+        indexes = [
+            # Read by alerts, which count the failures of an hour.
+            models.Index(name="attempt_failed", fields=["at"], condition=models.Q(decision="fail")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.phase}: {self.code or ''} {self.text}"
@@ -366,3 +370,60 @@ class OAuthToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.username} ({self.client_id})"
+
+
+class Alert(models.Model):
+    """A report outside of mail: that mail stopped working, or works again. The newest row of a subject is its state."""
+
+    class About(models.TextChoices):
+        DELIVERY = "delivery", _("delivery")
+        FAILURES = "failures", _("failed messages")
+        HEARTBEAT = "heartbeat", _("heartbeat")  # one row, which stays: it comes due once a minute
+        TEST = "test", _("test")
+
+    class Kind(models.TextChoices):
+        WORKS = "works", _("works")
+        OVERDUE = "overdue", _("overdue")
+        DOWN = "down", _("interrupted")
+        HELD = "held", _("on hold")
+        FAILURES = "failures", _("many failures")
+
+    about = models.CharField(_("about"), max_length=10, choices=About.choices)
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    previous = models.BigIntegerField(_("the alert before it"), default=0)
+    since = DateTimeField(_("since"))  # when the trouble began, also in the report of its end
+    created_at = DateTimeField(_("noticed"))
+    title = models.CharField(_("title"), max_length=200)
+    text = models.TextField(_("text"), blank=True)
+    due_at = DateTimeField(_("due"), null=True, blank=True)  # null: done; moved on by the process that claims it
+    attempts = models.IntegerField(_("attempts"), default=0)
+    # For each channel: {"mark": of its URL, "to": redacted, "state": sending, sent, failed or unknown, "said": why}.
+    results = models.JSONField(_("results"), default=list, blank=True)
+
+    class Meta:
+        verbose_name = _("alert")
+        verbose_name_plural = _("alerts")
+        ordering = ["-id"]
+        constraints = [
+            # Of several processes that notice a change, one stores it.
+            models.UniqueConstraint(name="alert_once", fields=["about", "previous"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def outcomes(self) -> list[tuple[str, str, bool]]:
+        """For each channel where to, redacted; what came of it, in words; and whether it was sent."""
+        return [
+            (each["to"], f"{_STATES[each['state']]} {each['said']}".strip(), each["state"] == "sent")
+            for each in self.results
+        ]
+
+
+_STATES = {
+    "sending": _("being sent"),
+    "sent": _("sent"),
+    "failed": _("not accepted:"),
+    "unknown": _("outcome unknown"),
+}

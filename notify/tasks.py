@@ -51,6 +51,7 @@ def deliver(self: Any) -> None:
             more = crew.work(TASK_SECONDS)
             if more:
                 dispatch.wake()
+            dispatch.look()
     finally:
         if self.request.called_directly:
             crew.close()

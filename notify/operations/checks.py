@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from notify import conf
 from notify.models import OAuthToken
 from notify.oauth import configuration
+from notify.operations import channels
 from notify.rendering.message import site_time
 from notify.smtp.providers import presets
 
@@ -204,6 +205,29 @@ def check_password_in_clear(app_configs: Sequence[Any] | None, **kwargs: Any) ->
         )
     ]
     return _in_names_of_project(found)
+
+
+@register("notify")
+def check_alerts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    chosen = channels.configured()
+    if chosen and not channels.is_installed():
+        return [
+            Error(
+                _("NOTIFY_ALERT_URLS is set, but the package apprise is not installed: no alert can be sent."),
+                hint=_("Run: %s") % "pip install apprise",
+                id="notify.E020",
+            )
+        ]
+    unknown = [number for number, channel in enumerate(chosen, 1) if not channel.is_understood]
+    if not unknown:
+        return []
+    return [
+        Error(
+            _("NOTIFY_ALERT_URLS: Apprise does not understand address %s.") % ", ".join(map(str, unknown)),
+            hint=_("See https://appriseit.com/services/ for how the addresses of each service are written."),
+            id="notify.E021",
+        )
+    ]
 
 
 def _is_this_machine(host: str) -> bool:

@@ -14,7 +14,7 @@ from notify import clock, conf
 from notify.delivery import breaker, counts, transport
 from notify.delivery.counts import Hour
 from notify.events import digest
-from notify.models import Event, Message, Relay
+from notify.models import Alert, Event, Message, Relay
 from notify.operations import machines
 from notify.rendering.message import Text, site_time
 from notify.smtp.diagnosis import rules
@@ -144,6 +144,11 @@ class Status:
         return machines.disagreements()
 
     @cached_property
+    def last_alert(self) -> Alert | None:
+        """The newest report outside of mail, or test of one."""
+        return Alert.objects.exclude(about=Alert.About.HEARTBEAT).first()
+
+    @cached_property
     def digests(self) -> dict[str, datetime]:
         """When the next digest is due, by topic."""
         return digest.next_digests()
@@ -239,6 +244,7 @@ class Status:
         oldest = Event.objects.waiting().aggregate(oldest=Min("created_at"))["oldest"]
         return {
             "messages": self.by_state,
+            "last_alert": alert_facts(self.last_alert),
             "waiting": self.by_state[State.QUEUED] + self.by_state[State.SENDING],
             "events": {
                 "waiting": self.events,
@@ -254,6 +260,20 @@ class Status:
         return None if moment is None else round(max((self.now - moment).total_seconds(), 0), 1)
 
 
+def alert_facts(alert: Alert | None) -> dict[str, Any] | None:
+    """Plain values, ready for JSON: what was reported outside of mail, when, and what came of it."""
+    if alert is None:
+        return None
+    channels = [{"to": to, "outcome": outcome, "sent": sent} for to, outcome, sent in alert.outcomes]
+    return {"title": alert.title, "at": _iso(alert.created_at), "channels": channels}
+
+
+def alert_lines(facts: dict[str, Any]) -> list[str]:
+    """`alert_facts` for people; printable, whatever a channel said."""
+    found = [gettext("last alert  %(at)s %(title)s") % facts]
+    return [printable(line) for line in found + [f"  {each['to']}  {each['outcome']}" for each in facts["channels"]]]
+
+
 def lines(facts: dict[str, Any]) -> list[str]:
     """`Status.as_json` for people; printable, whatever the server said or the operator typed."""
     relay, events, states = facts["relay"], facts["events"], dict(State.choices)
@@ -267,6 +287,8 @@ def lines(facts: dict[str, Any]) -> list[str]:
         found.append(gettext("relay  %(state)s since %(since)s, %(waiting)d waiting: %(reason)s") % values)
     if relay["next_probe"]:
         found.append(gettext("next probe  %s") % relay["next_probe"])
+    if facts["last_alert"]:
+        found += alert_lines(facts["last_alert"])
     found.append(gettext("last success  %s") % (relay["last_success"] or gettext("never")))
     if events["waiting"]:
         found.append(gettext("events waiting for a digest  %d") % events["waiting"])

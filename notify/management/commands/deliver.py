@@ -62,6 +62,7 @@ class Command(BaseCommand):
             while notify_due() and not stop.is_set():
                 pass  # it stores a limited number at a time
             tally = worker.deliver_due(connections=connections, stop=stop, progress=self._progress())
+        dispatch.look()
         if (relay := Relay.current()).state != Relay.State.OPEN:
             said = {"state": relay.get_state_display(), "reason": relay.reason}
             self.stderr.write(printable(_("The relay is %(state)s: %(reason)s") % said))

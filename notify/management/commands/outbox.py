@@ -13,14 +13,17 @@ from notify import conf
 from notify.delivery import breaker
 from notify.management.database import errors_explained
 from notify.models import Message, MessageQuerySet, Relay
-from notify.operations import actions, status
+from notify.operations import actions, alerts, channels, status
+from notify.smtp.failure import printable
 
 
 class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.description = _("Show the outbox, and retry, cancel, resend, pause, resume, probe or purge it.")
+        parser.description = _(
+            "Show the outbox, and retry, cancel, resend, pause, resume, probe or purge it; test alerts."
+        )
         actions = parser.add_subparsers(
-            dest="action", required=True, metavar="status|retry|cancel|resend|pause|resume|probe|purge"
+            dest="action", required=True, metavar="status|retry|cancel|resend|pause|resume|probe|alert|purge"
         )
         self._action(actions, "status", _("show counts by state, the oldest due message, and the mail server's state"))
         for name, does, all_of_them in (
@@ -39,6 +42,8 @@ class Command(BaseCommand):
         pause.add_argument("--reason", default=_("paused by an operator"))
         self._action(actions, "resume", _("resume sending; if it was on hold, try now"))
         self._action(actions, "probe", _("if delivery is interrupted or on hold, try now"))
+        alert = self._action(actions, "alert", _("show the last alert, and where alerts are sent"))
+        alert.add_argument("--test", action="store_true", help=_("send a test alert to every address now"))
         purge = self._action(
             actions, "purge", _("remove finished messages and notified events older than NOTIFY_KEEP_DAYS")
         )
@@ -56,10 +61,14 @@ class Command(BaseCommand):
             answer = getattr(self, f"_{action}")(**options)
         if options["json"]:
             self.stdout.write(json.dumps(answer, default=str))
+        elif action == "alert":
+            self.stdout.write("\n".join(self._alert_lines(**answer)))
         elif action == "status":
             self.stdout.write("\n".join(status.lines(answer)))
         else:
             self.stdout.write(", ".join(f"{name} {value}" for name, value in answer.items()))
+        if action == "alert" and options["test"] and not all(each["sent"] for each in answer["last_alert"]["channels"]):
+            raise CommandError(_("Not every channel accepted the alert."), returncode=1)
 
     def _status(self, **options: Any) -> dict[str, Any]:
         return status.Status().as_json()
@@ -85,6 +94,23 @@ class Command(BaseCommand):
 
     def _probe(self, **options: Any) -> dict[str, Any]:
         return {"probed": actions.probe(), "relay": Relay.current().state}
+
+    def _alert(self, test: bool, **options: Any) -> dict[str, Any]:
+        chosen = channels.configured()
+        if not chosen:
+            raise CommandError(_("NOTIFY_ALERT_URLS is not set: no alert is sent."), returncode=2)
+        if not channels.is_installed():
+            raise CommandError(channels.missing(), returncode=2)
+        if test:
+            alerts.test()
+        return {
+            "to": [channel.name for channel in chosen],
+            "last_alert": status.alert_facts(status.Status().last_alert),
+        }
+
+    def _alert_lines(self, *, to: Sequence[str], last_alert: dict[str, Any] | None) -> list[str]:
+        found = [printable(_("alerts are sent to  %s") % ", ".join(to))]
+        return found + (status.alert_lines(last_alert) if last_alert else [_("last alert  none yet")])
 
     def _purge(self, days: int | None, visitors: bool = False, **options: Any) -> dict[str, Any]:
         days = conf.NOTIFY_KEEP_DAYS if days is None else days

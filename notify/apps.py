@@ -14,11 +14,12 @@ class NotifyConfig(AppConfig):
 
     def ready(self) -> None:
         from notify import dispatch
-        from notify.operations import alerts, checks  # noqa: F401  (importing checks registers them)
+        from notify.operations import alerts, checks, errors  # noqa: F401  (importing checks registers them)
         from notify.smtp.backend import EmailBackend
 
         EmailBackend.make_token_source = staticmethod(_token_source)
         autodiscover_modules("previews")  # of every app: their mails are shown beside ours
+        errors.take_over()
         dispatch.prepare(look=alerts.look if alerts.is_configured() else None)
 
 

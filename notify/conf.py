@@ -22,6 +22,7 @@ NOTIFY_INTERVAL: int  # seconds; 0: events are never folded into a digest
 NOTIFY_KEEP_DAYS: int  # how long `outbox purge` leaves finished messages
 NOTIFY_READY_SECONDS: int  # age of the oldest due message at which health falls short
 NOTIFY_METRICS_TOKEN: str  # bearer token for /metrics; "": staff only
+NOTIFY_FOLD_ERRORS: bool  # server errors of a kind are counted in a digest after the first; False: each is mailed
 NOTIFY_ALERT_URLS: str | list[str]  # Apprise URLs that are told when mail does not work (secrets)
 NOTIFY_ALERT_AFTER: int  # seconds that delivery may be interrupted before that is reported there
 NOTIFY_ALERT_FAILURES: int  # more messages than this that failed within an hour are reported; 0: never
@@ -42,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
     "NOTIFY_KEEP_DAYS": 90,
     "NOTIFY_READY_SECONDS": 300,
     "NOTIFY_METRICS_TOKEN": "",
+    "NOTIFY_FOLD_ERRORS": True,
     "NOTIFY_ALERT_URLS": "",
     "NOTIFY_ALERT_AFTER": 300,
     "NOTIFY_ALERT_FAILURES": 10,

@@ -86,8 +86,8 @@ assert abs(store.read(configured).expires_at - timezone.now() - timedelta(hours=
 call_command("outbox", "purge")
 client = Client()
 client.force_login(User.objects.create_superuser("root"))
-for page in ["/metrics", "/readyz", "/admin/", "/admin/notify/relay/", "/admin/notify/message/", "/admin/notify/event/",
-             f"/admin/notify/message/{message.pk}/change/", "/admin/notify/message/previews/"]:
+for page in ["/metrics", "/readyz", "/mailz", "/admin/", "/admin/notify/relay/", "/admin/notify/message/",
+             "/admin/notify/event/", f"/admin/notify/message/{message.pk}/change/", "/admin/notify/message/previews/"]:
     assert client.get(page).status_code == 200, page
 """
 

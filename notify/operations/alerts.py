@@ -138,11 +138,7 @@ def _found(status: Status) -> Alert.Kind | None:
         case Relay.State.HELD:
             return Kind.HELD
         case Relay.State.DOWN:
-            return (
-                Kind.DOWN
-                if now - relay.since >= timedelta(seconds=conf.NOTIFY_ALERT_AFTER)
-                else None
-            )
+            return Kind.DOWN if now - relay.since >= timedelta(seconds=conf.NOTIFY_ALERT_AFTER) else None
         case Relay.State.PAUSED:
             return None
     # What was due before the relay was opened is not late yet: the queue is being drained.

@@ -1,7 +1,8 @@
 """A logging handler: a server error is an event like any other, so a broken view cannot flood the administrators.
 
 The first error of a kind is mailed at once with Django's full report; those that follow within NOTIFY_INTERVAL are
-counted in a digest. A kind is the exception's type and the place that raised it.
+counted in a digest. A kind is the exception's type and the place that raised it. Each stays an event, with its
+traceback. With NOTIFY_FOLD_ERRORS off each error is mailed, as Django does it.
 """
 
 import hashlib
@@ -20,12 +21,13 @@ from notify.events.policy import ERRORS
 from notify.rendering.message import Text, one_line
 
 REPORT_LENGTH = 100_000  # characters kept of a report
+REQUEST = "\nRequest information:"  # after the traceback, in Django's report
 
 
 class AdminEventHandler(AdminEmailHandler):
     """Takes the place of django.utils.log.AdminEmailHandler in LOGGING, and its options.
 
-    A report outlives the transaction it reports: where that is rolled back, the report is not.
+    An event outlives the transaction it reports: where that is rolled back, the event is not.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -38,6 +40,9 @@ class AdminEventHandler(AdminEmailHandler):
             self.handleError(record)
 
     def send_mail(self, subject: Text, message: Text, *args: Any, **kwargs: Any) -> None:
+        if not conf.NOTIFY_FOLD_ERRORS:
+            super().send_mail(str(subject), str(message), *args, **kwargs)
+            return
         kind, place, words = _described(self._record)
         # Not imported above: logging is set up before models can be.
         notify_admins = import_string("notify.mail.notify_admins")
@@ -46,7 +51,8 @@ class AdminEventHandler(AdminEmailHandler):
         key = uuid.uuid4().hex
 
         def write() -> None:
-            # Errors of a kind that wait for a digest are counted; one keeps its report, or the table grows by each.
+            # Of those of a kind that wait for a digest one keeps all of its report, or the table grows by each: the
+            # others go without the request's variables and the settings, which are most of it.
             counted = conf.NOTIFY_INTERVAL and events.waiting().filter(topic=topic).exists()
             notify_admins(
                 topic,
@@ -56,10 +62,18 @@ class AdminEventHandler(AdminEmailHandler):
                 summary=one_line(words)[:300],
                 url="",
                 subject_line=str(subject)[:1000],
-                report="" if counted else str(message)[:REPORT_LENGTH],
+                report=(str(message).partition(REQUEST)[0] if counted else str(message))[:REPORT_LENGTH],
             )
 
         import_string("notify.storing.store_apart")(write)
+
+
+def take_over() -> None:
+    """Let Django's own handler, wherever LOGGING has it, fold errors, too; subclasses of a project are left alone."""
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        if type(handler) is AdminEmailHandler:
+            handler.__class__ = AdminEventHandler  # its level, filters and options stay
 
 
 def _described(record: logging.LogRecord) -> tuple[str, str, str]:

@@ -5,17 +5,19 @@ import logging.config
 import sys
 from typing import Any
 
+import django
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import DatabaseError
 from django.test import Client, RequestFactory
+from django.utils.log import AdminEmailHandler
 
 from flasky.secrecy import Reporter
 from notify import mail
 from notify.events.digest import notify_due
 from notify.events.record import load_context
 from notify.models import Event, Message
-from notify.operations.errors import AdminEventHandler
+from notify.operations.errors import AdminEventHandler, take_over
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _administrators(settings: Any) -> None:
     settings.FLASKY_ADMIN = ["admin@example.com"]
+    settings.ADMINS = [("admin", "admin@example.com")] if django.VERSION < (6, 0) else settings.FLASKY_ADMIN
     settings.NOTIFY_BURST, settings.NOTIFY_INTERVAL = 5, 300
 
 
@@ -87,13 +90,39 @@ def test_each_report_is_kept_with_its_event(logger: logging.Logger) -> None:
     assert "divide?by=nothing" in report
 
 
-def test_of_those_that_are_counted_one_report_is_kept(logger: logging.Logger) -> None:
+def test_of_those_that_are_counted_one_keeps_its_whole_report_and_the_others_their_traceback(
+    logger: logging.Logger,
+) -> None:
     divide(logger, 0)
     notify_due()
     for number in range(20):
         divide(logger, 0, f"/divide/{number}")
     reports = [load_context(event.context)["report"] for event in Event.objects.order_by("id")]
-    assert [bool(report) for report in reports] == [True, True, *[False] * 19]
+    assert ["\nMETA:" in report for report in reports] == [True, True, *[False] * 19]
+    assert all("1 / by" in report for report in reports)
+    assert "Request URL: http://testserver/divide/19\n" in reports[-1]
+
+
+def test_each_is_mailed_where_folding_is_off(logger: logging.Logger, settings: Any) -> None:
+    settings.NOTIFY_FOLD_ERRORS = False
+    for number in range(3):
+        divide(logger, 0, f"/divide/{number}")
+    assert not Event.objects.exists()
+    subject = "[Flasky] ERROR (EXTERNAL IP): Internal Server Error: /divide/"
+    assert [message.subject for message in Message.objects.order_by("id")] == [f"{subject}{n}" for n in range(3)]
+
+
+def test_handlers_of_django_fold_and_those_of_a_project_stay_as_they_are() -> None:
+    class Own(AdminEmailHandler):
+        pass
+
+    logger, handlers = logging.getLogger("tests.taken.over"), [AdminEmailHandler(include_html=True), Own()]
+    handlers[0].setLevel("CRITICAL")
+    logger.handlers = list(handlers)
+    take_over()
+    logger.handlers = []
+    assert [type(handler) for handler in handlers] == [AdminEventHandler, Own]
+    assert (handlers[0].include_html, handlers[0].level) == (True, logging.CRITICAL)
 
 
 def test_without_intervals_each_is_mailed_with_its_report(logger: logging.Logger, settings: Any) -> None:

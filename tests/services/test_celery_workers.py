@@ -168,7 +168,7 @@ def test_without_beat_overdue_events_are_reported_and_the_next_post_has_them_not
         time.sleep(8)  # the interval ends, and who could look for what waits is not running
         assert len(relay.taken) == 1
         with pytest.raises(urllib.error.HTTPError, match="503"):
-            urllib.request.urlopen(f"{site.url}readyz")
+            urllib.request.urlopen(f"{site.url}mailz")
         asked = urllib.request.Request(f"{site.url}metrics", headers={"Authorization": "Bearer t"})
         assert b"notify_events_overdue 19.0" in urllib.request.urlopen(asked).read()
         site.manage("shell", "-v0", "-c", POST % (1, "b"))

@@ -19,7 +19,8 @@ def link_in(message):
 browser = Client()
 password = "a-Long-passphrase-1"
 form = {"email": "ann@example.com", "username": "ann", "password1": password, "password2": password}
-assert browser.post("/accounts/signup/", form).status_code == 302
+answer = browser.post("/accounts/signup/", form)
+assert answer.status_code == 302, answer.content.decode()
 assert browser.post(link_in(Message.objects.latest("pk"))).status_code == 302
 assert User.objects.get().emailaddress_set.get().verified
 

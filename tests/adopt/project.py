@@ -24,9 +24,10 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    return [
-        Block(language, about.split(), _unindented(text)) for language, about, text in _BLOCK.findall(DOC.read_text())
-    ]
+    found = _BLOCK.findall(DOC.read_text())
+    made = [Block(language, about.split(), _unindented(text)) for language, about, text in found]
+    assert all(block.about or block.language == "sh" for block in made), "an example says in which file it stands"
+    return made
 
 
 def python_for(django: str) -> str | None:

@@ -58,8 +58,8 @@ def environment(request: pytest.FixtureRequest, shared: Path) -> tuple[str, Path
 
 
 @pytest.fixture(scope="module", params=DATABASES)
-def database(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Lines for settings.py, "" for what startproject wrote."""
+def database(request: pytest.FixtureRequest, environment: tuple[str, Path]) -> Iterator[str]:
+    """Lines for settings.py, "" for what startproject wrote. Each Django has an empty database."""
     if request.param == "sqlite":
         yield ""
         return

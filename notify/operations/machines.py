@@ -8,7 +8,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 
 from notify import clock
-from notify.delivery import breaker
+from notify.delivery import breaker, transport
 from notify.models import Relay
 
 
@@ -34,6 +34,14 @@ def disagreements() -> list[str]:
             )
             found.append(words % {"host": host, "seconds": abs(ahead)})
     return found
+
+
+def with_other_settings() -> list[str]:
+    """Hosts of the workers seen lately, if none of them has this process's mail settings; else none."""
+    seen = breaker.workers()
+    if any(worker.fingerprint == transport.fingerprint() for worker in seen):
+        return []
+    return sorted({worker.host for worker in seen})
 
 
 def unapplied_migrations() -> list[str]:

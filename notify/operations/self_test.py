@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from notify import conf
 from notify.delivery import transport
 from notify.models import Message, Relay
-from notify.operations import actions, checks
+from notify.operations import actions, checks, machines
 from notify.rendering.message import new_message_id
 from notify.smtp import failure
 from notify.smtp.backend import EmailBackend
@@ -132,6 +132,9 @@ class SelfTest:
         actions.build_test(self._recipients, headers={"Message-ID": message_id}).send()
         rows = Message.objects.filter(message_id=message_id).order_by("id")
         self._say(PASS, "stored", _("%d message(s) in the outbox") % rows.count(), started)
+        if hosts := machines.with_other_settings():
+            words = _("the running worker (%s) has other mail settings or another SECRET_KEY than this command")
+            self._say(WARN, "worker", words % ", ".join(hosts))
         actions.wait_until(
             lambda: (
                 not rows.untried().exists()

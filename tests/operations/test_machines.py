@@ -54,3 +54,17 @@ def test_a_host_whose_clock_is_wrong_is_named(
 ) -> None:
     note("one", settings, monkeypatch, ahead=ahead)
     assert machines.disagreements() == [f"The clock of one is {abs(ahead):.1f} s {side} the database's: check NTP."]
+
+
+def test_a_worker_with_other_settings_than_this_process_is_noticed(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machines.with_other_settings() == []
+    ours = settings.FLASKY_MAIL_SENDER
+    for host in ("two", "one"):
+        note(host, settings, monkeypatch, FLASKY_MAIL_SENDER="Other <other@example.com>")
+    assert machines.with_other_settings() == []
+    settings.FLASKY_MAIL_SENDER = ours
+    assert machines.with_other_settings() == ["one", "two"]
+    note("three", settings, monkeypatch)
+    assert machines.with_other_settings() == []

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from io import StringIO
@@ -16,6 +17,7 @@ from django.db import OperationalError
 from django.utils import timezone, translation
 
 from notify import dispatch
+from notify.delivery import breaker
 from notify.models import Message
 from notify.operations import self_test
 from notify.operations.self_test import Problem, Report, Stage
@@ -197,6 +199,13 @@ class TestTheOutbox:
         assert any(re.fullmatch(r"SKIP retry the worker tries again at \d\d:\d\d:\d\d UTC", line) for line in lines)
         assert lines[-1] == "fix: No action needed; retrying automatically."
         assert "FAIL" not in printed
+
+    def test_a_worker_with_other_settings_is_said(self, settings: Any) -> None:
+        ours, settings.FLASKY_MAIL_SENDER = settings.FLASKY_MAIL_SENDER, "Other <other@example.com>"
+        breaker.notice_configuration()
+        settings.FLASKY_MAIL_SENDER = ours
+        words = f"the running worker ({socket.gethostname()}) has other mail settings or another SECRET_KEY than this"
+        assert f"WARN worker {words} command" in run("--via", "outbox")[1]
 
     def test_nobody_delivers(self) -> None:
         code, printed = run("--via", "outbox")

@@ -22,6 +22,10 @@ _KNOWN_TO_ALL = "django-insecure-"  # the beginning of keys that Django and we m
 class Filter(SafeExceptionReporterFilter):
     """Django's, which goes by the names of variables; and without the logins in addresses, such as DATABASE_URL."""
 
+    hidden_settings = re.compile(
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|NOTIFY_ALERT_URLS|NOTIFY_HEARTBEAT_URL", re.IGNORECASE
+    )
+
     def cleanse_setting(self, key: Any, value: Any) -> Any:
         cleansed = super().cleanse_setting(key, value)
         if isinstance(cleansed, str) and "@" in cleansed:

@@ -19,7 +19,7 @@ from django.utils.autoreload import autoreload_started
 
 from notify import dispatch
 from notify.delivery import worker
-from notify.dispatch import Dispatcher, Leaving, Loop
+from notify.dispatch import Dispatcher, Leaving, Lookout, Loop
 from tests.backends import Scripted
 from tests.delivery.test_claims import queue
 from tests.relays import Relay
@@ -499,3 +499,56 @@ def test_a_server_process_that_forked_still_delivers_what_others_store(
     done = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(relay.wait_for(1)) == 1
+
+
+@pytest.fixture
+def lookout(monkeypatch: pytest.MonkeyPatch) -> Lookout:
+    made = Lookout()
+    monkeypatch.setattr(dispatch, "_lookout", made)
+    return made
+
+
+def test_a_process_looks_whether_mail_works_every_few_seconds_at_most(
+    lookout: Lookout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    dispatch.look()
+    lookout.look = lambda: looks.append(1)
+    dispatch.look()
+    dispatch.look()
+    assert len(looks) == 1
+    monkeypatch.setattr(dispatch, "LOOK_EVERY", 0)
+    dispatch.look()
+    assert len(looks) == 2
+
+
+@pytest.mark.parametrize("error", [OperationalError("away"), ZeroDivisionError("x")])
+def test_a_look_that_fails_is_logged_and_repeated(
+    lookout: Lookout, error: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "LOOK_EVERY", 0)
+
+    def fail() -> None:
+        raise error
+
+    lookout.look = fail
+    dispatch.look()
+    dispatch.look()
+    known = "whether mail works is unknown: away"
+    unknown = "an error in the look at whether mail works; it continues"
+    assert caplog.messages == [known if isinstance(error, OperationalError) else unknown] * 2
+
+
+def test_whatever_delivers_in_threads_has_one_more_that_looks_until_it_is_stopped(
+    lookout: Lookout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch.Loop, "run", lambda self: self._stop.wait())
+    looked, stop = threading.Event(), threading.Event()
+    lookout.look = looked.set
+    threads = dispatch.start_threads(stop, [threading.Event()])
+    assert looked.wait(5)
+    stop.set()
+    for thread in threads:
+        thread.join(5)
+    assert [thread.name for thread in threads] == ["deliver-0", "lookout"]
+    assert not any(thread.is_alive() for thread in threads)

@@ -163,6 +163,18 @@ def test_every_reader_names_the_variable_it_cannot_read(
         read()
 
 
+@pytest.mark.parametrize("value", ["hc-ping.com/k4n4r-en", "ftp://h.example/k4n4r-en", "https:///k4n4r-en"])
+def test_an_address_that_is_a_secret_is_not_shown_when_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("T_URL", value)
+    with pytest.raises(ImproperlyConfigured) as raised:
+        env.secret_url("T_URL")
+    assert str(raised.value) == "T_URL is not an address such as https://hc-ping.com/…"
+    monkeypatch.setenv("T_URL", "https://hc-ping.com/k4n4r-en?x=1")
+    assert repr(env.secret_url("T_URL")) == "'***'"
+
+
 def test_a_file_wins_over_the_variable_and_loses_its_line_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from the file\n")
     monkeypatch.setenv("T_FIRST", "direct")

@@ -26,10 +26,12 @@ from notify.delivery import transport
 from notify.mail import send_mail
 from notify.models import Message
 from notify.oauth import tokens
+from notify.operations import alerts
 from notify.smtp.secret import Secret, hush
 from tests.oauth.server import OAuthServer
 from tests.parrots import ParrotProxy, ParrotRelay
 from tests.plain_environment import PLAIN
+from tests.receivers import Receiver
 from tests.site import Browser, Site
 from tests.smtp.scripted import Proxy
 
@@ -290,6 +292,41 @@ def test_an_error_in_a_view_tells_no_secret_to_the_page_or_the_administrators(
     assert Message.objects.exists()
     secrets = (PASSWORD, PROXY_PASSWORD, quote(PROXY_PASSWORD, safe=""), OTHERS["SECRET_KEY"])
     assert spilled("\n".join([*shown, tables(), said()]), *secrets) == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("status", [200, 403])
+def test_addresses_for_alerts_and_the_heartbeat_are_told_to_their_services_alone(
+    configured: Callable[..., None], settings: Any, said: Callable[[], str], status: int, debug: bool
+) -> None:
+    settings.DEBUG, token, beat = debug, "t0k3n-k4n4r!en-0123", "b3at-k4n4r!en-0123"
+    with ParrotRelay(phase="AUTH", code=535) as relay, Receiver() as receiver:
+        receiver.status, host = status, f"127.0.0.1:{receiver.port}"
+        configured(relay.port)
+        first = f"json://ann:{quote(PROXY_PASSWORD, safe='')}@{host}/{token}"
+        settings.NOTIFY_ALERT_URLS = Secret(f"{first} mmost://{host}/{token} slack://{token}/{token}/{token}")
+        settings.NOTIFY_HEARTBEAT_URL = Secret(f"http://{host}/ping/{beat}")
+        send_mail("you@example.com", "Hello", "notify/mail/test")
+        run("deliver")
+        alerts.look()
+        paths = [request.path for request in receiver.requests]
+        assert {f"/{token}", f"/hooks/{token}", f"/ping/{beat}/fail"} <= set(paths)
+        texts = [run("outbox", "alert"), run("outbox", "alert", "--test"), run("outbox", "alert", "--test", "--json")]
+        texts += [
+            run("outbox", "status"),
+            run("outbox", "status", "--json"),
+            run("check"),
+            run("diffsettings", "--all"),
+        ]
+        texts += [tables(), pages(), said()]
+        environ = {
+            "NOTIFY_ALERT_URLS": str(settings.NOTIFY_ALERT_URLS),
+            "NOTIFY_HEARTBEAT_URL": str(settings.NOTIFY_HEARTBEAT_URL),
+        }
+        texts += everything_shown_of(lambda: 1 / 0, RequestFactory().get("/", **environ))
+    secrets = (PROXY_PASSWORD, quote(PROXY_PASSWORD, safe=""), token, beat)
+    assert [spilled(text, *secrets) for text in texts] == [[]] * len(texts)
 
 
 def test_the_mark_of_the_configuration_changes_with_the_password(use_transport: Callable[..., None]) -> None:

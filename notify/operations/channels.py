@@ -49,6 +49,7 @@ class Channel:
     @cached_property
     def _service(self) -> Any:
         """Apprise's object for it, None if it is no address that Apprise knows. Raises ModuleNotFoundError."""
+        _mask_logs()
         return import_module("apprise").Apprise.instantiate(str(self.url), suppress_exceptions=True)
 
     @property
@@ -131,6 +132,22 @@ def secrets() -> list[str]:
     """The parts of these addresses that are masked wherever they show."""
     urls = [*(channel.url for channel in configured()), str(conf.NOTIFY_HEARTBEAT_URL or "")]
     return list(dict.fromkeys(part for url in urls for part in _parts(url)))
+
+
+class Mask(logging.Filter):
+    """Takes the parts of our addresses out of what libraries log at their lower levels."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = hush(record.getMessage(), secrets()), ()
+        return True
+
+
+_mask = Mask()
+
+
+def _mask_logs() -> None:
+    for name in ("apprise", "urllib3.connectionpool", "urllib3.util.retry"):
+        logging.getLogger(name).addFilter(_mask)  # once: it is the same one
 
 
 def _parts(url: str) -> Iterator[str]:

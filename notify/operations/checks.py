@@ -215,7 +215,7 @@ def check_alerts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
             Error(
                 _("NOTIFY_ALERT_URLS is set, but the package apprise is not installed: no alert can be sent."),
                 hint=_("Run: %s") % "pip install apprise",
-                id="notify.E020",
+                id="notify.E030",
             )
         ]
     unknown = [number for number, channel in enumerate(chosen, 1) if not channel.is_understood]
@@ -225,7 +225,7 @@ def check_alerts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
         Error(
             _("NOTIFY_ALERT_URLS: Apprise does not understand address %s.") % ", ".join(map(str, unknown)),
             hint=_("See https://appriseit.com/services/ for how the addresses of each service are written."),
-            id="notify.E021",
+            id="notify.E031",
         )
     ]
 

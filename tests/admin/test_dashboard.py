@@ -15,7 +15,7 @@ from notify import dispatch
 from notify.admin import dashboard, rows
 from notify.delivery import breaker, counts
 from notify.delivery.retry import Decision
-from notify.models import Event, Message, Outcome, Relay, Window
+from notify.models import Alert, Event, Message, Outcome, Relay, Window
 from notify.operations import actions
 from tests.delivery.test_claims import queue
 
@@ -530,3 +530,20 @@ def test_a_client_secret_that_ends_soon_is_told(admin_client: Client, use_transp
     assert f"The OAuth client secret expires on {settings.MAIL_OAUTH_EXPIRES}" in page_of(admin_client)
     settings.MAIL_OAUTH_EXPIRES += timedelta(days=1)
     assert "client secret" not in page_of(admin_client)
+
+
+def test_the_last_alert_is_shown_with_where_it_went_and_what_came_of_it(client: Client) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    assert "Last alert" not in page_of(client)
+    now = timezone.now()
+    results = [
+        {"mark": "a", "to": "Slack", "state": "sent", "said": ""},
+        {"mark": "b", "to": "JSON hooks.example", "state": "failed", "said": "error=403 <no>"},
+    ]
+    about = Alert.About.DELIVERY
+    Alert.objects.create(about=about, kind="held", since=now, created_at=now, title="It broke", results=results)
+    Alert.objects.create(about="heartbeat", kind="works", since=now, created_at=now, title="")
+    shown = " ".join(re.sub(r"<[^>]+>", " ", page_of(client).partition("Last alert")[2].partition("</dd>")[0]).split())
+    assert re.fullmatch(
+        r"It broke \(.*\) Slack : sent JSON hooks\.example : not accepted: error=403 &lt;no&gt;", shown
+    ), shown

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from notify import conf
 from notify.oauth import configuration, store
-from notify.operations import checks
+from notify.operations import channels, checks
 
 registry = check_registry.registry
 
@@ -187,3 +187,20 @@ def test_a_hint_names_what_to_set(options: dict[str, Any], change: dict[str, Any
     options |= change
     [found] = checks.check_mail_settings(None)
     assert hint in str(found.hint)
+
+
+def test_alerts_without_the_package_that_sends_them(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.NOTIFY_ALERT_URLS = "json://h.example"
+    assert ids(checks.check_alerts(None)) == []
+    monkeypatch.setattr(channels, "find_spec", lambda name: None)
+    found = checks.check_alerts(None)
+    assert ids(found) == ["notify.E030"]
+    assert found[0].msg == "NOTIFY_ALERT_URLS is set, but the package apprise is not installed: no alert can be sent."
+    assert found[0].hint == "Run: pip install apprise"
+
+
+def test_an_address_for_alerts_that_no_service_has(settings: Any) -> None:
+    settings.NOTIFY_ALERT_URLS = "json://h.example nonsense://k4n4r-en"
+    found = checks.check_alerts(None)
+    assert ids(found) == ["notify.E031"]
+    assert found[0].msg == "NOTIFY_ALERT_URLS: Apprise does not understand address 2."

@@ -63,7 +63,7 @@ def database(request: pytest.FixtureRequest, environment: tuple[str, Path]) -> I
     if request.param == "sqlite":
         yield ""
         return
-    name = f"flasky_adopt_{os.getpid()}"
+    name = f"flasky_adopt_{os.getpid()}_{environment[0].replace('.', '')}"
     with psycopg.connect(dbname="postgres", autocommit=True, **SERVER) as server:  # type: ignore[arg-type]
         server.execute(f"DROP DATABASE IF EXISTS {name}")
         server.execute(f"CREATE DATABASE {name}")

@@ -48,7 +48,7 @@ elif "DIRECT" in os.environ:
 def test_the_wheel_has_the_app_and_nothing_of_the_site(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     kinds = {Path(name).suffix for name in names if name.startswith("notify/")}
-    assert {".py", ".html", ".txt", ".css", ".mo", ".toml", ".typed"} == kinds
+    assert {".py", ".html", ".txt", ".css", ".js", ".mo", ".toml", ".typed"} == kinds
     assert "notify/migrations/0001_initial.py" in names
     assert not [name for name in names if not name.startswith(("notify/", "flasky_notify-")) or "visitor" in name]
 

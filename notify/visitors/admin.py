@@ -25,7 +25,6 @@ class VisitorAdmin(RestrictedLookups):
     }
     search_fields = ["name"]
     date_hierarchy = "created_at"
-    change_list_template = "admin/notify/visitors.html"
     object_history_template = "admin/notify/history.html"
 
     def get_fields(self, request: HttpRequest, obj: Visitor | None = None) -> list[Any]:

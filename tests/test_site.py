@@ -22,9 +22,9 @@ def test_name_and_icon_are_the_sites(admin_client: Client, path: str) -> None:
     client = Client() if "login" in path else admin_client
     page = client.get(path).content.decode()
     assert re.search(r"<title>[^<]* \| Flasky</title>", page)
-    assert '<link rel="icon" type="image/svg+xml" href="/static/notify/icon.svg">' in page
+    assert '<link rel="icon" type="image/svg+xml" href="/static/flasky/icon.svg">' in page
     assert re.search(
-        r'<div id="site-name"><a href="/admin/"><img src="/static/notify/icon.svg" alt=""[^>]*>Flasky</a>', page
+        r'<div id="site-name"><a href="/admin/"><img src="/static/flasky/icon.svg" alt=""[^>]*>Flasky</a>', page
     )
     assert "Django" not in re.sub(r"(?s)<script.*?</script>", "", page)
     assert len(re.findall("<h1", page)) == 1

@@ -46,6 +46,10 @@ PHASES = {
 }
 
 
+# Lets the Tab key reach a frame, so that arrows scroll it; a mail's own links lead nowhere and take no focus.
+_FOCUSABLE = '<div tabindex="0" style="position:fixed;inset:0;pointer-events:none"></div>'
+
+
 @dataclass(frozen=True)
 class Try:
     """A failed attempt and what is known of its cause; `number`: the how manieth recorded attempt it was."""
@@ -98,7 +102,7 @@ def html(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
 
 def framed(part: str, *, addresses: bool = True) -> HttpResponse:
     """Untrusted HTML, made inert, with its own policy, which a middleware that sets one leaves alone."""
-    answer = HttpResponse(sanitizer.inert(part, addresses=addresses))
+    answer = HttpResponse(sanitizer.inert(part, addresses=addresses) + _FOCUSABLE)
     answer["Content-Security-Policy"] = display.FRAME_POLICY
     answer["Referrer-Policy"] = "no-referrer"
     answer["X-DNS-Prefetch-Control"] = "off"

@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, Max, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.functional import lazy
@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 
 from notify import clock, dispatch
 from notify.delivery import breaker, counts, transport
-from notify.models import GIVE_UP_AFTER, Body, Event, Message, MessageQuerySet
+from notify.models import GIVE_UP_AFTER, Alert, Body, Event, Message, MessageQuerySet
 from notify.rendering.message import build, new_message_id, site_time
 
 State = Message.State
@@ -136,6 +136,9 @@ def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> 
         "messages": _delete_messages(finished.filter(Q(sent_at__lt=before) | Q(sent_at=None, due_at__lt=before))),
         "events": _delete(Event.objects.filter(notified_at__lt=before)),
     }
+    # The newest of each subject is its state.
+    newest = Alert.objects.order_by().values("about").annotate(newest=Max("pk")).values("newest")
+    _delete(Alert.objects.filter(created_at__lt=before).exclude(pk__in=newest))
     counts.fold(min(before, now - UNFOLDED))
     if visitors:
         # By name: only the site that has the page has visitors.

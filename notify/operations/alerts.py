@@ -164,7 +164,7 @@ def _recovery(status: Status, last: Alert) -> dict[str, str]:
         delivered = delivered.filter(created_at__lte=opened)
     count = delivered.count()  # reads the history, once for each trouble
     said = ngettext("%d queued mail was delivered.", "%d queued mails were delivered.", count) % count
-    since = _("It did not work since %s.") % _moment(last.since)
+    since = _("Mail had not worked since %s.") % _moment(last.since)
     return {"title": _("Mail works again."), "text": _paragraphs(said, since, _link("admin:notify_relay_changelist"))}
 
 
@@ -185,7 +185,7 @@ def _notice_failures(status: Status) -> None:
         text = _paragraphs(cause, conf.named(known.fix) if known else "", link)
         _store(About.FAILURES, Kind.FAILURES, last, status.now, since=status.now - HOUR, title=title % count, text=text)
     elif last and is_reported and count <= threshold // 2:
-        title, text = _("Mails no longer fail."), _("Since %s many had failed.") % _moment(last.since)
+        title, text = _("Mails no longer fail."), _("Many had failed since %s.") % _moment(last.since)
         _store(About.FAILURES, Kind.WORKS, last, status.now, since=last.since, title=title, text=text)
 
 

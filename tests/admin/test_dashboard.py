@@ -545,5 +545,5 @@ def test_the_last_alert_is_shown_with_where_it_went_and_what_came_of_it(client: 
     Alert.objects.create(about="heartbeat", kind="works", since=now, created_at=now, title="")
     shown = " ".join(re.sub(r"<[^>]+>", " ", page_of(client).partition("Last alert")[2].partition("</dd>")[0]).split())
     assert re.fullmatch(
-        r"It broke \(.*\) Slack : sent JSON hooks\.example : not accepted: error=403 &lt;no&gt;", shown
+        r"It broke · .* Slack : sent JSON hooks\.example : not accepted: error=403 &lt;no&gt;", shown
     ), shown

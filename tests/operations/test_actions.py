@@ -14,7 +14,7 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from notify import dispatch
-from notify.models import Attempt, Body, Event, Message
+from notify.models import Alert, Attempt, Body, Event, Message
 from notify.operations import actions
 from notify.visitors.models import Visitor
 from tests.delivery.test_claims import queue
@@ -200,3 +200,16 @@ def test_any_number_is_changed_in_batches(monkeypatch: pytest.MonkeyPatch, djang
         assert actions.in_batches(actions.cancel, Message.objects.cancellable()) == 10
     assert sorted(states().values()) == ["cancelled"] * 10 + ["sent"] * 2
     assert actions.in_batches(actions.cancel, Message.objects.cancellable()) == 0
+
+
+def test_a_purge_leaves_the_newest_alert_of_each_subject_which_is_its_state() -> None:
+    now = timezone.now()
+    long_ago = {"since": now - timedelta(days=91), "created_at": now - timedelta(days=91)}
+    for previous, (about, kind) in enumerate([("delivery", "held"), ("delivery", "works"), ("heartbeat", "works")]):
+        Alert.objects.create(about=about, kind=kind, previous=previous, title="t", **long_ago)
+    Alert.objects.create(about="delivery", kind="held", previous=9, since=now, created_at=now, title="t")
+    actions.purge(days=90, now=now)
+    assert [(each.about, each.kind) for each in Alert.objects.order_by("pk")] == [
+        ("heartbeat", "works"),
+        ("delivery", "held"),
+    ]

@@ -86,7 +86,7 @@ def test_a_hold_is_reported_at_once_to_every_channel_with_cause_fix_and_link(ser
     assert (status.kind, status.due_at, status.attempts) == ("held", None, 1)
 
 
-def test_the_words_of_the_mail_server_stand_in_where_the_cause_is_unknown(services: Services) -> None:
+def test_the_words_of_the_mail_server_are_sent_where_the_cause_is_unknown(services: Services) -> None:
     fail(Outcome.HOLD, reason="599 what is this")
     alerts.look()
     assert services.sent[0][2].startswith("The cause is unknown.\n\n599 what is this\n\n0 mails are queued.")
@@ -130,7 +130,7 @@ def test_its_end_is_reported_once_with_the_mails_delivered_since(services: Servi
     assert services.titles == [HELD, WORKS]
     _, _, text, kind = services.sent[-1]
     assert kind == "success"
-    assert text.startswith("37 queued mails were delivered.\n\nIt did not work since 20")
+    assert text.startswith("37 queued mails were delivered.\n\nMail had not worked since 20")
 
 
 def test_the_end_waits_for_what_had_queued_but_not_for_ever(services: Services) -> None:
@@ -191,6 +191,7 @@ def test_many_failures_are_reported_and_their_end(services: Services, settings: 
     alerts.look()
     alerts.look()
     assert services.titles[1:] == ["[Flasky] Mails no longer fail."]
+    assert services.sent[-1][2].startswith("Many had failed since 20")
 
 
 def test_what_a_channel_does_not_accept_is_retried_there_alone_for_an_hour(services: Services) -> None:

@@ -137,7 +137,7 @@ def test_two_sites_and_two_workers_report_trouble_once_and_its_end_once_though_o
             relay.wait_for(4)
             _, end = receiver.wait_for(2)
             assert end.json["title"] == "[Flasky] Mail works again."
-            assert end.json["message"].startswith("4 queued mails were delivered.\n\nIt did not work since ")
+            assert end.json["message"].startswith("4 queued mails were delivered.\n\nMail had not worked since ")
             receiver.stays_at(2, 8)
             relay.stays_at(4)
         assert [request.path for request in heart.requests] == ["/ping/0123"] * len(heart.requests)

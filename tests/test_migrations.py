@@ -237,3 +237,22 @@ def test_a_database_of_the_first_version_keeps_every_row_and_sends_each_mail_onc
     assert outbox.sql("SELECT max(id) - count(*) FROM notify_body") == [(0,)]
     [[left]] = outbox.sql("SELECT count(*) FROM notify_event WHERE message_id = '' AND key <> 'told 1'")
     assert left == 0
+
+
+def test_a_server_error_that_was_waiting_is_told_by_its_own_template(outbox: Outbox, relay: Relay) -> None:
+    migrate(outbox, "notify", "0010")
+    event = {
+        "topic": "error:x",
+        "key": "1",
+        "subject": "ValueError in /",
+        "summary": "x",
+        "url": "",
+        "failures": 0,
+        "message_id": "",
+    }
+    event |= {"template": "mail/error", "context": '{"report": "Traceback of old", "subject_line": "x"}', "error": ""}
+    insert(outbox, "notify_event", {**event, "created_at": datetime.now(UTC)})
+    migrate(outbox)
+    outbox.deliver()
+    [envelope] = relay.envelopes
+    assert "Traceback of old" in envelope.message.get_body(("plain",)).get_content()

@@ -18,7 +18,7 @@ def now() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
         moment: datetime = cursor.fetchone()[0]
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
+    return timezone.make_naive(moment) if not settings.USE_TZ and timezone.is_aware(moment) else moment
 
 
 def stamp() -> datetime | Now:

@@ -49,6 +49,15 @@ class TestDeliver:
         Scripted.script = [None, ZeroDivisionError("poison")]
         assert run("deliver").splitlines()[-1] == "sent 2, retry 1, failed 0, waiting 1"
 
+    def test_it_looks_whether_mail_works_at_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        looks: list[int] = []
+        lookout = dispatch.Lookout()
+        lookout.look = lambda: looks.append(Message.objects.filter(state="sent").count())
+        monkeypatch.setattr(dispatch, "_lookout", lookout)
+        queue(2)
+        run("deliver")
+        assert looks == [2]
+
     def test_administrators_are_notified_of_what_waits_first(self) -> None:
         Event.objects.create(topic="order", key="1", subject="New order", summary="Order 1")
         assert run("deliver") == "sent 1, retry 0, failed 0, waiting 0\n"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from notify import tasks
+from notify import dispatch, tasks
 from notify.models import Event, Message
 from notify.rendering import message as rendering
 from tests.delivery.test_claims import queue
@@ -25,6 +25,16 @@ def test_a_wake_up_notifies_of_what_waits_and_sends_what_is_due(settings: Any) -
     assert Message.objects.count() == 4
     tasks.deliver()  # doubled
     assert Message.objects.count() == 4
+
+
+def test_a_wake_up_looks_whether_mail_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    lookout = dispatch.Lookout()
+    lookout.look = lambda: looks.append(Message.objects.filter(state="sent").count())
+    monkeypatch.setattr(dispatch, "_lookout", lookout)
+    queue(1)
+    tasks.deliver()
+    assert looks == [1]
 
 
 def test_a_notification_that_cannot_be_built_is_reported_once_and_stops_no_mail(

@@ -28,6 +28,9 @@ NOTIFY_ALERT_AFTER: int  # seconds that delivery may be interrupted before that 
 NOTIFY_ALERT_FAILURES: int  # more messages than this that failed within an hour are reported; 0: never
 NOTIFY_HEARTBEAT_URL: str  # asked once a minute while mail works (a secret)
 NOTIFY_SENSITIVE: str | Callable[[EmailMessage], bool]  # whose content is for operators only: see `outbox.is_sensitive`
+NOTIFY_RATE_LIMIT: int  # names a minute from one client address; 0: no limit
+NOTIFY_TRUSTED_PROXIES: int  # proxies in front of the site, whose X-Forwarded-For says the client's address
+NOTIFY_FORM_SECONDS: int  # a form that comes back sooner is shown again
 MAIL_TIMEOUT: int  # seconds that one attempt to send may take
 MAIL_PROXY: str  # for a transport made of EMAIL_* settings: as `notify.smtp.backend.EmailBackend` takes it
 MAIL_EHLO: str  # likewise: the name said in EHLO, "" for this machine's
@@ -49,6 +52,9 @@ DEFAULTS: dict[str, Any] = {
     "NOTIFY_ALERT_FAILURES": 10,
     "NOTIFY_HEARTBEAT_URL": "",
     "NOTIFY_SENSITIVE": "links",
+    "NOTIFY_RATE_LIMIT": 0,
+    "NOTIFY_TRUSTED_PROXIES": 0,
+    "NOTIFY_FORM_SECONDS": 1,
     "MAIL_TIMEOUT": 30,
     "MAIL_PROXY": "",
     "MAIL_EHLO": "",

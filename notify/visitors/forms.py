@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.core import signing
 from django.utils.translation import gettext_lazy as _
 
+from notify import conf
 from notify.visitors import names
 
 GOOD_FOR = 24 * 3600  # seconds after the page was served
@@ -29,7 +29,7 @@ class GuardedForm(forms.Form):
         if self.data.get("website"):  # also what is no text
             self.add_error(None, _("A hidden field was filled in. Please send the form again."))
         age = self._age()
-        if age is not None and max(age, 0) < settings.NOTIFY_FORM_SECONDS:
+        if age is not None and max(age, 0) < conf.NOTIFY_FORM_SECONDS:
             self.add_error(None, _("The form was sent too quickly. Please press the button once more."))
         elif age is not None and age > GOOD_FOR:
             self.add_error(None, _("This page was open for too long. Please press the button once more."))

@@ -11,11 +11,11 @@ import ipaddress
 import math
 import time
 
-from django.conf import settings
 from django.db.models import F
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
+from notify import conf
 from notify.visitors.models import ClientSlot
 
 SLOT = 10  # seconds
@@ -24,7 +24,7 @@ SLOTS = 7  # that a minute may touch
 
 def wait(request: HttpRequest, now: float | None = None, *, kind: str = "") -> int:
     """Count a post; 0 where it may pass, else the seconds until one will. `now` in seconds since 1970."""
-    limit = settings.NOTIFY_RATE_LIMIT
+    limit = conf.NOTIFY_RATE_LIMIT
     if not limit:
         return 0
     now = now or time.time()
@@ -39,14 +39,14 @@ def wait(request: HttpRequest, now: float | None = None, *, kind: str = "") -> i
 
 def take_back(request: HttpRequest, *, kind: str = "") -> None:
     """The post that `wait` counted last is not to count."""
-    if settings.NOTIFY_RATE_LIMIT:
+    if conf.NOTIFY_RATE_LIMIT:
         rows = ClientSlot.objects.filter(client=_key(client_address(request), kind), posts__gt=0)
         rows.filter(pk__in=rows.order_by("-slot").values("pk")[:1]).update(posts=F("posts") - 1)
 
 
 def client_address(request: HttpRequest) -> str:
     """Whoever spoke to us; behind NOTIFY_TRUSTED_PROXIES proxies, whoever spoke to the first of them."""
-    proxies = settings.NOTIFY_TRUSTED_PROXIES
+    proxies = conf.NOTIFY_TRUSTED_PROXIES
     forwarded = [each.strip() for each in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if each.strip()]
     if proxies and len(forwarded) >= proxies:
         return _without_port(forwarded[-proxies])

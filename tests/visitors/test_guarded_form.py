@@ -107,3 +107,9 @@ def test_what_is_no_text_is_a_filled_trap_too(client: Client) -> None:
     page = client.post("/", {"name": "Ann", "website": "\0"}).content.decode()
     assert "hidden field" in page
     assert not Visitor.objects.exists()
+
+
+def test_a_project_that_sets_nothing_has_the_page_with_a_second_and_no_limit(client: Client, settings: Any) -> None:
+    for name in ("NOTIFY_FORM_SECONDS", "NOTIFY_RATE_LIMIT", "NOTIFY_TRUSTED_PROXIES"):
+        delattr(settings, name)
+    assert [client.post("/", {"name": "Ann", "served": served(age)}).status_code for age in (0.5, 1.5)] == [422, 302]

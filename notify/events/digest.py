@@ -66,15 +66,12 @@ def _dues() -> dict[str, datetime]:
     keys = Event.objects.waiting().order_by().values("topic").annotate(oldest=Min("pk")).values("oldest")
     events = list(Event.objects.filter(pk__in=list(keys.values_list("oldest", flat=True))))
     windows = Window.objects.in_bulk([event.topic for event in events])
-    return {event.topic: _due_at(event, windows.get(event.topic)) for event in events}
+    return {event.topic: _due_at(event, windows.get(event.topic, Window(topic=event.topic))) for event in events}
 
 
-def _due_at(event: Event, window: Window | None) -> datetime:
+def _due_at(event: Event, window: Window) -> datetime:
     """When a topic's oldest waiting event is due: as it happened, or at the end of an interval that had no room."""
-    interval = _interval(window) if window else None
-    burst = policy.burst_of(event.topic, conf.NOTIFY_BURST)
-    plan = policy.decide(interval, [event.created_at], event.created_at, burst=burst, length=_length())
-    return plan.wait_until or event.created_at
+    return _plan(window, [event], event.created_at).wait_until or event.created_at
 
 
 def _notify_topic(topic: str, now: datetime) -> int:
@@ -86,7 +83,8 @@ def _notify_topic(topic: str, now: datetime) -> int:
         return 0
     if window.digest and not _mark_all(topic, now):
         return 0
-    plan, events = _plan(window, now)
+    events = _oldest(window, now)
+    plan = _plan(window, events, now)
     try:
         if plan.digest:
             stored = _store_digest(topic, now)
@@ -102,19 +100,18 @@ def _notify_topic(topic: str, now: datetime) -> int:
         return 0
 
 
-def _plan(window: Window, now: datetime) -> tuple[Plan, list[Event]]:
-    """What is due of a topic, and its oldest events."""
-    burst, length = policy.burst_of(window.topic, conf.NOTIFY_BURST), _length()
-    ready = Event.objects.ready(now).filter(topic=window.topic).order_by("id")
-    if window.digest:
-        ready = ready.filter(pk__gt=window.digest_to)
-    events = list(ready[: burst + 1 if length else UNFOLDED_AT_ONCE])
-    happened = [event.created_at for event in events]
-    return policy.decide(_interval(window), happened, now, burst=burst, length=length), events
+def _oldest(window: Window, now: datetime) -> list[Event]:
+    """A topic's oldest events that may be mailed now, as many as one turn can need."""
+    ready = Event.objects.ready(now).filter(topic=window.topic, pk__gt=window.digest_to or 0).order_by("id")
+    burst = policy.burst_of(window.topic, conf.NOTIFY_BURST)
+    return list(ready[: burst + 1 if conf.NOTIFY_INTERVAL else UNFOLDED_AT_ONCE])
 
 
-def _interval(window: Window) -> Interval | None:
-    return Interval(opened_at=window.opened_at, singles=window.singles) if window.opened_at else None
+def _plan(window: Window, oldest: Sequence[Event], now: datetime) -> Plan:
+    """What is due now of a topic whose oldest waiting events are these."""
+    interval = Interval(opened_at=window.opened_at, singles=window.singles) if window.opened_at else None
+    burst = policy.burst_of(window.topic, conf.NOTIFY_BURST)
+    return policy.decide(interval, [event.created_at for event in oldest], now, burst=burst, length=_length())
 
 
 def _mail_singly(event: Event, now: datetime) -> int:
@@ -153,11 +150,11 @@ def _store_single(event: Event, message: EmailMultiAlternatives, now: datetime) 
     window = _lock(event.topic)
     if window is None:
         return 0
-    plan, events = _plan(window, now)
-    if event not in events[: plan.singles]:
-        return 0  # mailed by another worker, or the interval is full since
+    plan = _plan(window, [event], now)  # the window says whether there is room; others that wait do not matter
     message_id = message.extra_headers["Message-ID"]
-    Event.objects.filter(pk=event.pk).update(notified_at=now, message_id=message_id)
+    ready = Event.objects.ready(now).filter(pk=event.pk, pk__gt=window.digest_to or 0)
+    if not plan.singles or not ready.update(notified_at=now, message_id=message_id):
+        return 0  # mailed by another worker, or the interval is full since
     if plan.interval:
         _save(window, plan.interval.opened_at, plan.interval.singles + 1)
     message.send()
@@ -171,7 +168,7 @@ def _store_digest(topic: str, now: datetime) -> int:
     Of very many a first part is marked here; the window keeps what the digest covers, for `_mark_all`.
     """
     window = _lock(topic)
-    if window is None or not _plan(window, now)[0].digest:
+    if window is None or not _plan(window, _oldest(window, now), now).digest:
         return 0  # mailed by another worker
     message_id = rendering.new_message_id()
     waiting = Event.objects.waiting().filter(topic=topic)

@@ -1,5 +1,6 @@
 """Notified at once, never flooded: what the worker mails of waiting events, with the time passed in."""
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
@@ -181,6 +183,26 @@ def test_interval_zero_mails_a_backlog_in_turns(settings: Any, monkeypatch: pyte
     monkeypatch.setattr(digest, "UNFOLDED_AT_ONCE", 4)
     tell(*range(9))
     assert [notify_due() for _ in range(4)] == [4, 4, 1, 0]
+
+
+@pytest.mark.parametrize(("interval", "mails"), [(0, 9), (60, 2)])
+def test_waiting_events_are_read_once_in_a_turn_and_not_for_each_mail(settings: Any, interval: int, mails: int) -> None:
+    settings.NOTIFY_INTERVAL = interval
+    tell(*range(9))
+    with CaptureQueriesContext(connection) as queries:
+        assert notify_due() == mails
+    reads = [query["sql"] for query in queries if re.match(r'SELECT.* FROM "notify_event"', query["sql"])]
+    assert len(reads) == 2  # the topics, and the oldest events of one
+
+
+def test_what_a_stored_digest_covers_is_not_mailed_singly_by_a_worker_whose_interval_is_zero(settings: Any) -> None:
+    settings.NOTIFY_INTERVAL = 0
+    tell(1, 2)
+    covered, later = Event.objects.order_by("id")
+    # Another worker stored it after this one had read its events, and has not marked all of them yet.
+    Window.objects.create(topic="order", digest="<digest@example.com>", digest_to=covered.pk)
+    assert [digest._mail_singly(event, timezone.now()) for event in (covered, later)] == [0, 1]
+    assert subjects() == ["[Flasky] New order: Order 2"]
 
 
 def test_a_clock_set_back_ends_an_interval_that_has_not_begun(clock: Clock) -> None:

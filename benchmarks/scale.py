@@ -57,7 +57,8 @@ FIGURES = Figures()
 STEPS = """
 import time
 from django.db import connection, transaction
-from notify import clock, listener, mail
+from notify import clock, mail
+from notify.dispatch import listener
 from notify.delivery import breaker, claims, counts
 from notify.events.digest import notify_due
 from notify.models import Event, HourlyCount, Message

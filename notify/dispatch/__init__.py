@@ -25,13 +25,14 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.utils.autoreload import autoreload_started
 from django.utils.module_loading import import_string
 
-from notify import conf, listener
+from notify import conf
 from notify.delivery import breaker, claims
 from notify.delivery.counts import Successes
 from notify.delivery.session import CLOSE_AFTER
 from notify.delivery.worker import DATABASE_BACKOFF, LAST_WORD_SECONDS, Worker
+from notify.dispatch import listener
+from notify.dispatch.listener import Listener
 from notify.events.digest import notify_due
-from notify.listener import Listener
 from notify.models import Message
 
 logger = logging.getLogger(__name__)

@@ -393,7 +393,7 @@ class NoBroker:
 
 
 def test_celery_is_sent_a_task(settings: Any, outside_tests: None) -> None:
-    settings.NOTIFY_DISPATCH, settings.NOTIFY_CELERY_APP = "celery", "tests.test_dispatch.Broker"
+    settings.NOTIFY_DISPATCH, settings.NOTIFY_CELERY_APP = "celery", "tests.dispatch.test_dispatch.Broker"
     Broker.sent.clear()
     dispatch.wake()
     [(name, options)] = Broker.sent
@@ -403,7 +403,7 @@ def test_celery_is_sent_a_task(settings: Any, outside_tests: None) -> None:
 def test_a_broker_that_is_away_is_no_error_and_is_left_alone_for_half_a_minute(
     settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, outside_tests: None
 ) -> None:
-    settings.NOTIFY_DISPATCH, settings.NOTIFY_CELERY_APP = "celery", "tests.test_dispatch.NoBroker"
+    settings.NOTIFY_DISPATCH, settings.NOTIFY_CELERY_APP = "celery", "tests.dispatch.test_dispatch.NoBroker"
     monkeypatch.setattr(dispatch, "_broker_failed_at", {})
     monkeypatch.setattr(NoBroker, "tries", 0)
     for _ in range(3):

@@ -151,7 +151,7 @@ def mail(request: HttpRequest, name: str) -> HttpResponse:
 @cache_control(private=True, no_store=True)
 def html(request: HttpRequest, name: str) -> HttpResponse:
     """The HTML part for the frame: it can do nothing but be looked at."""
-    return message_page.framed(display.read(_beginning(request, name)[0]).html or "")
+    return message_page.framed(display.read(_beginning(request, name)[0]).html or "", addresses=False)
 
 
 @require_safe

@@ -51,7 +51,7 @@ def _microsoft(login: str, mail: str, tenant: str) -> Authority:
 
 
 _GOOGLE = Authority(
-    token_url="https://oauth2.googleapis.com/token",  # noqa: S106  (an address)
+    token_url="https://oauth2.googleapis.com/token",  # noqa: S106  # nosec  (an address)
     authorize_url="https://accounts.google.com/o/oauth2/v2/auth",
     revoke_url="https://oauth2.googleapis.com/revoke",
     scope="https://mail.google.com/",

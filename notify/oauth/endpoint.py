@@ -99,6 +99,8 @@ def _exchange(url: str, body: str, deadline: Deadline, proxy: str) -> tuple[int,
 
     try:
         return dial.bounded(deadline, speak)
+    except TimeoutError as error:  # the socket's own may come first
+        raise TimeoutError(f"no answer within {deadline.seconds:g} s") from error
     finally:
         for each in held:
             _cut(each)

@@ -56,7 +56,7 @@ REFERENCES = " ".join(f"<{number:08d}.abcdefgh@mail.example.com>" for number in 
         ({"headers": {"X-Word": "語" * 600}}, LINE),
         ({"headers": {"DKIM-Signature": "v=1; a=rsa-sha256; b=" + "Q" * 1200}}, LINE),
         ({"to": [f"Person {number} <person{number}@example.com>" for number in range(500)]}, LINE),
-        ({"cc": [f"Zoë Nr. {number} <zoe{number}@example.com>" for number in range(300)]}, LINE),
+        ({"cc": [f"Zoë no {number} <zoe{number}@example.com>" for number in range(300)]}, LINE),
         ({"reply_to": [f"person{number}@example.com" for number in range(300)]}, LINE),
         ({"from_email": f'"{"n" * 1200}" <me@example.com>'}, LINE),
         ({"subject": "x" * 1500}, LINE),

@@ -12,7 +12,7 @@ from celery import shared_task
 from celery.signals import worker_process_init, worker_shutting_down
 
 from notify import conf, dispatch
-from notify.dispatch import Crew
+from notify.dispatch.loop import Crew
 
 TASK_SECONDS = 25.0  # then it sends its successor; with the mail in hand a task ends in about half a minute
 

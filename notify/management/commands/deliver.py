@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from notify import conf, dispatch
 from notify.delivery import worker
+from notify.dispatch import loop
 from notify.events.digest import notify_due
 from notify.management.database import errors_explained, refuse_old_tables
 from notify.models import Message, Relay
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             metavar="N",
             help=_("simultaneous connections to the mail server (NOTIFY_CONNECTIONS)"),
         )
-        # For dispatch.WorkerProcess: each line on stdin is a wake-up.
+        # For WorkerProcess: each line on stdin is a wake-up.
         parser.add_argument("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
 
     def handle(
@@ -56,7 +57,7 @@ class Command(BaseCommand):
             if not until_stdin_ends:
                 self.stderr.write(_("delivering over %d connection(s); stop with SIGTERM or Ctrl-C") % connections)
             wake_ups = sys.stdin.buffer if until_stdin_ends else None
-            dispatch.watch(connections=connections, stop=stop, wake_ups=wake_ups)
+            loop.watch(connections=connections, stop=stop, wake_ups=wake_ups)
             return
         with errors_explained(_("Nothing is lost; try again.")):
             while notify_due() and not stop.is_set():

@@ -1,0 +1,259 @@
+"""The worker's loop, and the threads it runs in: notifies of events, delivers what is due, looks whether mail works."""
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, connection
+
+from notify.delivery import breaker, claims
+from notify.delivery.counts import Successes
+from notify.delivery.session import CLOSE_AFTER
+from notify.delivery.worker import DATABASE_BACKOFF, Worker
+from notify.dispatch.listener import Listener
+from notify.events.digest import notify_due
+from notify.models import Message
+
+logger = logging.getLogger(__name__)
+
+# Between looks at the database: other processes store messages too, and leases and intervals end.
+POLL_SECONDS = 1.0
+POSTGRESQL_POLL_SECONDS = 0.03  # of a worker process whose session hears no wake-ups
+REST_SECONDS = 0.1  # after a turn: in a flood one look at the database serves many wake-ups
+NOTIFY_EVERY = 1.0  # seconds, while there is always something to send
+LOOK_EVERY = 5.0  # seconds from one look at whether mail works to the next
+
+
+class Loop:
+    """The worker's loop, in whichever process: notifies of events and delivers what is due until it is stopped."""
+
+    def __init__(
+        self,
+        *,
+        notifies: bool,
+        stop: threading.Event,
+        wake: threading.Event,
+        connections: int = 1,
+        poll_seconds: float = POLL_SECONDS,
+        listener: Listener | None = None,
+        successes: Successes | None = None,
+        backlog: Callable[[], None] | None = None,
+    ) -> None:
+        self._notifies = notifies
+        self._stop = stop
+        self._wake = wake
+        self._worker = Worker(stop, connections=connections, successes=successes, backlog=backlog)
+        self._poll_seconds = poll_seconds
+        self._listener = listener
+        self._looked_after_at = -math.inf
+
+    def run(self) -> None:
+        """Return once `stop` is set and the message in hand is recorded. Waits for a database that is unavailable."""
+        tries = 0
+        while not self._stop.is_set():
+            self._wake.clear()
+            busy = False
+            try:
+                busy = self.turn()
+                tries = 0
+            except (DatabaseError, InterfaceError) as error:
+                logger.error("delivery waits for the database: %s", error)
+                connection.close()
+                self._stop.wait(DATABASE_BACKOFF[min(tries, len(DATABASE_BACKOFF) - 1)])
+                tries += 1
+            except Exception:
+                logger.exception("an error in delivery; it continues")
+                connection.close()
+            if not threading.main_thread().is_alive() and not (busy or self._wake.is_set()):
+                break  # a command that is over, and all it stored had its chance
+            if not busy:
+                self._stop.wait(min(REST_SECONDS, self._poll_seconds))
+                is_woken = self._listener is not None and self._listener.hears
+                self._wake.wait(POLL_SECONDS if is_woken else self._poll_seconds)
+        self.close()
+
+    def work(self, until: float) -> bool:
+        """Turns until there is nothing to do, `stop` is set, or that time of the monotonic clock. True for more to do.
+
+        A database that is unavailable is logged.
+        """
+        connection.close_if_unusable_or_obsolete()
+        busy = True
+        try:
+            while busy and not self._stop.is_set() and time.monotonic() < until:
+                busy = self.turn(until)
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("delivery waits for the database: %s", error)
+            connection.close()
+            return False
+        if self._stop.is_set():
+            self.close()
+        return busy
+
+    def close(self) -> None:
+        """End the connections to relay and database."""
+        self._worker.close()
+        connection.close()
+
+    def turn(self, until: float = math.inf) -> bool:
+        """Notify of events, send what is due, until a time at most. True if there was something to do."""
+        busy = self._notifies and notify_due() > 0
+        if time.monotonic() - self._looked_after_at >= breaker.SEEN_EVERY:
+            breaker.notice_configuration(starting=math.isinf(self._looked_after_at))
+            claims.unstrand()
+            self._looked_after_at = time.monotonic()
+        if Message.objects.due().exists():
+            # Events come about while messages are sent, too: a queue that never ends must not keep them waiting.
+            busy |= self._worker.drain(NOTIFY_EVERY if self._notifies else math.inf, until=until)
+        else:
+            self._worker.rest()
+        return busy
+
+
+class Crew:
+    """Loops that are kept between the tasks of Celery: a thread each, with its connections to relay and database.
+
+    Where nothing was done for a while they close the connections. Used by one thread.
+    """
+
+    def __init__(self, *, connections: int, stop: threading.Event, backlog: Callable[[], None]) -> None:
+        self._stop = stop
+        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{number}") for number in range(connections)]
+        shared: dict[str, Any] = {"connections": connections, "successes": Successes(), "backlog": backlog}
+        self._loops = [
+            Loop(notifies=number == 0, stop=stop, wake=threading.Event(), **shared) for number in range(connections)
+        ]
+        self._worked_at = time.monotonic()
+        self._rest: threading.Timer | None = None
+
+    def work(self, seconds: float) -> bool:
+        """Notify of events and deliver, for about so long at most. True if there is more to do."""
+        until = time.monotonic() + seconds
+        each = [thread.submit(loop.work, until) for thread, loop in zip(self._threads, self._loops, strict=True)]
+        more = any([done.result() for done in each])
+        self._worked_at = time.monotonic()
+        if self._rest is None or not self._rest.is_alive():
+            self._rest_later()
+        return more
+
+    def close(self) -> None:
+        """End the threads and their connections."""
+        if self._rest:
+            self._rest.cancel()
+        for thread, loop in zip(self._threads, self._loops, strict=True):
+            thread.submit(loop.close)
+            thread.shutdown()
+
+    def _rest_later(self) -> None:
+        self._rest = threading.Timer(CLOSE_AFTER - (time.monotonic() - self._worked_at), self._close_if_idle)
+        self._rest.daemon = True
+        self._rest.start()
+
+    def _close_if_idle(self) -> None:
+        if time.monotonic() - self._worked_at < CLOSE_AFTER:
+            self._rest_later()
+            return
+        for thread, loop in zip(self._threads, self._loops, strict=True):
+            thread.submit(loop.close)
+
+
+class Lookout:
+    """Looks every few seconds whether mail works, in a thread: a slow look delays no mail, a slow mail server no look.
+
+    Ends with the main thread, at the latest: a command that stored a mail does not wait for the next look.
+    """
+
+    def __init__(self) -> None:
+        self.look: Callable[[], None] | None = None  # raises DatabaseError
+        self._looked_at = -LOOK_EVERY
+
+    def once(self) -> None:
+        """Look, unless this process did so a moment ago. A failure is logged."""
+        if not self.look or time.monotonic() - self._looked_at < LOOK_EVERY:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            self.look()
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("whether mail works is unknown: %s", error)
+            connection.close()
+        except Exception:
+            logger.exception("an error in the look at whether mail works; it continues")
+            connection.close()
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set() and threading.main_thread().is_alive():
+            self.once()
+            stop.wait(0.5)
+        connection.close()
+
+
+lookout = Lookout()
+
+
+def watch(*, connections: int, stop: threading.Event, wake_ups: Iterable[bytes] | None = None) -> None:
+    """Deliver over so many connections until `stop` is set, or `wake_ups`, if given, ends; each item wakes it."""
+    poll_seconds = POSTGRESQL_POLL_SECONDS if connection.vendor == "postgresql" else POLL_SECONDS
+    wakes = [threading.Event() for _ in range(connections)]
+    listener = Listener(stop=stop, wakes=wakes) if connection.vendor == "postgresql" else None
+    threads = start_threads(stop, wakes, poll_seconds, listener)
+
+    def listen(wake_ups: Iterable[bytes]) -> None:
+        for _ in wake_ups:
+            for wake in wakes:
+                wake.set()
+        stop.set()
+
+    if wake_ups is not None:
+        threading.Thread(target=listen, args=[wake_ups], name="wake-ups", daemon=True).start()
+    for thread in threads:
+        thread.join()
+
+
+def start_threads(
+    stop: threading.Event,
+    wakes: Sequence[threading.Event],
+    poll_seconds: float = POLL_SECONDS,
+    listener: Listener | None = None,
+) -> list[threading.Thread]:
+    """A thread per connection to the relay, each with its own wake-up; the first one also notifies of events.
+
+    With alerts or a heartbeat, one more that looks whether mail works.
+    Where the machine has no room for all of them, fewer. Raises RuntimeError for none.
+    """
+
+    def deliver(number: int) -> None:
+        # Made in the thread: it looks up this machine's name, and the thread that starts them may be serving a visitor.
+        Loop(
+            notifies=number == 0,
+            stop=stop,
+            wake=wakes[number],
+            connections=len(wakes),
+            poll_seconds=poll_seconds,
+            listener=listener,
+            successes=successes,
+        ).run()
+
+    successes = Successes()
+    threads: list[threading.Thread] = []
+    for number in range(len(wakes)):
+        thread = threading.Thread(target=deliver, args=[number], name=f"deliver-{number}", daemon=False)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not threads:
+                raise
+            logger.warning("delivery has %d threads instead of %d: %s", len(threads), len(wakes), error)
+            break
+        threads.append(thread)
+    if lookout.look:
+        thread = threading.Thread(target=lookout.run, args=[stop], name="lookout", daemon=False)
+        with contextlib.suppress(RuntimeError):  # no room for it: others look
+            thread.start()
+            threads.append(thread)
+    return threads

@@ -1,5 +1,6 @@
 """Fixtures of the whole suite: the project's own outbox, a real SMTP server, and the site as a process."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import django
 import hypothesis
 import pytest
 from django.conf import settings
+from django.core.management.commands import flush
 from django.utils import translation
 
 from tests import servers
@@ -30,6 +32,17 @@ SLOW_FOLDERS = ("adopt", "e2e", "services", "faults", "mails", "names")
 def pytest_xdist_auto_num_workers() -> int | None:
     """Much of the suite waits for processes and timeouts: three workers at least, however few the cores."""
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(3, os.cpu_count() or 1)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Only what may run is imported: each worker of xdist collects the whole suite."""
+    parts = collection_path.relative_to(config.rootpath).parts
+    is_slow = len(parts) == 2 and parts[0] == "tests" and parts[1] in SLOW_FOLDERS
+    return True if is_slow and config.option.markexpr == "not slow" else None
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is loaded by now stays: no test looks through it for garbage
 
 
 # Before -m is applied.
@@ -58,6 +71,27 @@ def django_db_modify_db_settings(
     else:
         name = f"test_flasky_{os.getpid()}"
     database.setdefault("TEST", {})["NAME"] = name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _content_types_stay() -> Iterator[None]:
+    """Tests with transaction=True empty the tables, except content types and permissions, which no test changes.
+
+    Django empties these too and makes their rows again, which takes twenty times as long as the rest.
+    """
+
+    def sql_flush(style: Any, connection: Any, *, reset_sequences: bool, allow_cascade: bool) -> list[str]:
+        tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False))
+        emptied = sorted(tables - {"auth_permission", "django_content_type"})
+        found: list[str] = connection.ops.sql_flush(
+            style, emptied, reset_sequences=reset_sequences, allow_cascade=allow_cascade
+        )
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(flush, "sql_flush", sql_flush)
+        patched.setattr(flush, "emit_post_migrate_signal", lambda *args, **options: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

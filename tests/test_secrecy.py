@@ -189,7 +189,7 @@ def test_a_relay_that_repeats_the_password_is_not_repeated(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("debug", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("phase", PHASES[1:])
 def test_no_exception_and_no_error_page_tells_it(
     configured: Callable[..., None], settings: Any, phase: str, debug: bool
@@ -203,7 +203,7 @@ def test_no_exception_and_no_error_page_tells_it(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("debug", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 def test_a_proxy_that_repeats_its_password_is_not_repeated(
     configured: Callable[..., None], said: Callable[[], str], settings: Any, scheme: str, debug: bool
@@ -295,8 +295,8 @@ def test_an_error_in_a_view_tells_no_secret_to_the_page_or_the_administrators(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("debug", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("status", [pytest.param(200, marks=pytest.mark.slow), 403])
 def test_addresses_for_alerts_and_the_heartbeat_are_told_to_their_services_alone(
     configured: Callable[..., None], settings: Any, said: Callable[[], str], status: int, debug: bool
 ) -> None:

@@ -25,7 +25,7 @@ from tests.events.conftest import START, Clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATIENCE = 0.02  # seconds: a process that takes longer for a statement waits for a lock; another has its turn
-EXAMPLES = 200 if connection.vendor == "postgresql" else 30
+EXAMPLES = 200 if connection.vendor == "postgresql" else 12  # where processes take turns
 
 
 class Killed(BaseException):

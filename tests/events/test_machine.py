@@ -231,8 +231,11 @@ BOTH_TEMPLATES = [("bad", 0, 0), ("break", 0, 0), ("event", 0, 0), *[("work", 30
 BACK_AFTER_LONG = [("event", 0, 0)] * 5 + [("work", 1, 0), ("event", 0, 0), ("work", 0, 0)]
 
 
-@profile(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(burst=st.integers(1, 3), interval=st.sampled_from([0, 20, 20, 60, 60, 100]), steps=STEPS)
+HISTORIES = given(burst=st.integers(1, 3), interval=st.sampled_from([0, 20, 20, 60, 60, 100]), steps=STEPS)
+
+
+@profile(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@HISTORIES
 @example(burst=1, interval=20, steps=AFTER_A_DIGEST)
 @example(burst=1, interval=20, steps=AFTER_A_FAILURE)
 @example(burst=2, interval=20, steps=TOLD_TWICE)
@@ -248,7 +251,26 @@ def test_what_is_mailed_is_what_the_rules_say(
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world = World(burst, interval, settings, clock)
+    live(World(burst, interval, settings, clock), steps, monkeypatch)
+
+
+@pytest.mark.slow
+@profile(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@HISTORIES
+def test_so_it_is_in_hundreds_of_histories(
+    burst: int,
+    interval: int,
+    steps: list[tuple[str, float, int]],
+    settings: Any,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    live(World(burst, interval, settings, clock), steps, monkeypatch)
+
+
+def live(world: World, steps: list[tuple[str, float, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the steps; after each, what was mailed must be what the rules say."""
+    clock, interval = world.clock, world.settings.NOTIFY_INTERVAL
     with monkeypatch.context() as patched:
         patched.setattr(rendering, "build", world.build)
         for name, wait, which in steps:

@@ -88,7 +88,7 @@ def test_each_failure_says_its_phase_and_the_reply(
     waits = any(reply in (HANG, DRIP) for reply in replies.values())
     started = time.monotonic()
     with Scripted(replies, extensions=extensions) as relay:
-        error = send(make_backend, relay, timeout=1.0 if waits else 10)
+        error = send(make_backend, relay, timeout=0.5 if waits else 10)
     assert isinstance(error, kind)
     facts = from_exception(error)
     assert (facts.phase, facts.code) == (phase, code)

@@ -79,7 +79,11 @@ class EmailBackend(BaseEmailBackend):
 @transaction.atomic
 def _save(stored: Sequence[Sequence[Message]]) -> None:
     for rows in stored:
-        rows[0].body.save()
+        body = rows[0].body
+        body.pk, body._state.adding = None, True  # a try that was rolled back has left its ids, another's by now
+        body.save()
+        for row in rows:
+            row.pk, row.body = None, body
         Message.objects.bulk_create(rows)
     transaction.on_commit(dispatch.wake, robust=True)
 

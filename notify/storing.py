@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import OperationalError, connection
 
 from notify import dispatch
 
@@ -111,7 +111,7 @@ def _insist(write: Write) -> None:
                 return
             connection.close()
             time.sleep(pause)
-        except (DatabaseError, InterfaceError) as error:
+        except Exception as error:  # noqa: BLE001  (the thread has other reports to write)
             logger.warning("the report of an error could not be stored: %s", error)
             return
         else:

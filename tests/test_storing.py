@@ -1,6 +1,7 @@
 """Where the caller's transaction will not do: in an event loop, and for reports that outlive a rollback."""
 
 import asyncio
+import contextlib
 import threading
 from typing import Any
 
@@ -10,9 +11,9 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.db import OperationalError, connection, transaction
 
-from notify import storing
-from notify.models import Relay
-from notify.outbox import is_error_report
+from notify import dispatch, outbox, storing
+from notify.models import Message, Relay
+from notify.outbox import is_error_report, rows_of
 
 ADMIN = "admin@example.com"
 
@@ -84,6 +85,41 @@ def test_a_database_that_is_locked_is_tried_again_and_one_that_stays_so_is_logge
     undo(lambda: locked(9))
     assert (len(tries), Relay.objects.count()) == (6, 1)
     assert "the report of an error could not be stored: database is locked" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_report_that_is_tried_again_takes_no_place_that_another_mail_has_meanwhile(
+    outside_tests: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "RETRIES", (0,))
+    monkeypatch.setattr(dispatch, "wake", lambda: None)
+    [report] = rows_of(EmailMessage("Report", "of an error", to=[ADMIN]))
+    tries: list[int] = []
+
+    def write() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            with contextlib.suppress(OperationalError), transaction.atomic():
+                outbox._save([[report]])
+                raise OperationalError("disk I/O error")  # as the transaction is committed
+            EmailMessage("Hi", "Ann's own", to=["ann@example.com"]).send()
+            raise OperationalError("disk I/O error")
+        outbox._save([[report]])
+
+    storing._insist(write)
+    stored = Message.objects.order_by("subject").values_list("subject", "recipient", "body__mime")
+    texts = [(subject, to, bytes(mime).rstrip().rpartition(b"\r\n")[2]) for subject, to, mime in stored]
+    assert texts == [("Hi", "ann@example.com", b"Ann's own"), ("Report", ADMIN, b"of an error")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_report_that_cannot_be_written_at_all_keeps_no_other(
+    outside_tests: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    undo(lambda: 1 / 0)
+    assert "the report of an error could not be stored: division by zero" in caplog.text
+    undo(lambda: add("open"))
+    assert Relay.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -67,6 +67,12 @@ def whole_message(text: str, recipient: str) -> list[str]:
     return recipients if len(recipients) == 1 or recipient not in recipients else []
 
 
+def of_one(text: str) -> str:
+    """The same for a row that is to one recipient, whomever the whole message names."""
+    found = json.loads(text).get("attributes") if text else None
+    return json.dumps({"attributes": found}) if found else ""
+
+
 def in_words(recipients: Sequence[str], length: int) -> str:
     """The recipients of a whole message in the one field a row has for them, cut at so many characters."""
     text = ", ".join(recipients)

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from notify import clock, dispatch
-from notify.delivery import breaker, counts, transport
+from notify.delivery import attributes, breaker, counts, transport
 from notify.models import GIVE_UP_AFTER, Alert, Body, Event, Message, MessageQuerySet
 from notify.rendering.message import build, new_message_id, site_time
 
@@ -57,7 +57,7 @@ def resend(messages: MessageQuerySet, *, to: Sequence[str] = ()) -> list[Message
     """
     with transaction.atomic():
         finished = messages.finished().select_related("body")
-        copies = [_copy(message, address) for message in finished for address in to or [message.recipient]]
+        copies = [_copy(message, address) for message in finished for address in to or _recipients(message)]
         Message.objects.bulk_create(copies)
         transaction.on_commit(dispatch.wake, robust=True)
     return copies
@@ -171,7 +171,17 @@ def _delete(rows: Any) -> int:
     return total
 
 
+def _recipients(message: Message) -> list[str]:
+    """The row's own; of a whole message of which some were refused, and so have rows beside it, each of the others."""
+    named = attributes.whole_message(message.body.attributes, message.recipient)
+    refused = set(message.body.messages.exclude(pk=message.pk).values_list("recipient", flat=True)) if named else set()
+    return [each for each in named if each not in refused] if refused else [message.recipient]
+
+
 def _copy(message: Message, recipient: str) -> Message:
+    kept = message.body.attributes
+    if recipient != message.recipient:  # or it would go to all whom the whole message names
+        kept = attributes.of_one(kept)
     now, message_id = clock.stamp(), new_message_id(message.sender)
     # Byte by byte: parsed and written anew, long and encoded headers would come out as others.
     head, gap, body = bytes(message.body.mime).partition(b"\r\n\r\n")
@@ -182,7 +192,7 @@ def _copy(message: Message, recipient: str) -> Message:
         sender=message.sender,
         recipient=recipient,
         subject=message.subject,
-        body=Body.objects.create(mime=b"\r\n".join(fields) + gap + body, attributes=message.body.attributes),
+        body=Body.objects.create(mime=b"\r\n".join(fields) + gap + body, attributes=kept),
         sensitive=message.sensitive,
         created_at=now,
         due_at=now,

@@ -145,3 +145,28 @@ def test_what_is_sent_again_has_its_attributes_and_a_new_message_id() -> None:
     assert (first.tags, second.tags) == (["a"], ["a"])
     assert (first.extra_headers["Message-ID"], first.extra_headers["X-A"]) == ("<old@example.com>", "1")
     assert second.extra_headers["Message-ID"] == Message.objects.latest("id").message_id != "<old@example.com>"
+
+
+@pytest.mark.usefixtures("api")
+def test_what_is_sent_again_to_another_address_goes_to_no_one_else() -> None:
+    send(tags=["a"])
+    deliver_due()
+    mail.outbox = []
+    actions.resend(Message.objects.all(), to=["ops@example.com"])
+    assert deliver_due() == Tally(sent=1)
+    [sent] = mail.outbox
+    assert (sent.recipients(), sent.to, sent.cc, sent.bcc) == (["ops@example.com"], ["ops@example.com"], [], [])
+    assert sent.tags == ["a"]
+
+
+def test_what_is_sent_again_goes_to_those_who_were_taken_alone(api: Any) -> None:
+    api.verdicts = {"b@example.com": "rejected"}
+    send()
+    deliver_due()
+    mail.outbox = []
+    actions.resend(Message.objects.filter(state="sent"))
+    deliver_due()
+    assert sorted(address for sent in mail.outbox for address in sent.recipients()) == [
+        "a@example.com",
+        "c@example.com",
+    ]

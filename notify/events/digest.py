@@ -22,7 +22,7 @@ from notify import clock, conf
 from notify.events import policy
 from notify.events.policy import Interval, Plan
 from notify.events.record import ObjectGone, load_context, storable
-from notify.models import RETRY_AFTER, Event, Window
+from notify.models import RETRY_AFTER, Event, EventQuerySet, Window
 from notify.rendering import message as rendering
 
 logger = logging.getLogger(__name__)
@@ -58,12 +58,20 @@ def oldest_due() -> datetime | None:
 def overdue(now: datetime) -> int:
     """How many events should be in a mail by now: where it stays above 0, nothing looks for them."""
     topics = [topic for topic, due in _dues().items() if due <= now]
-    return Event.objects.waiting().filter(topic__in=topics).count() if topics else 0
+    return _unmailed().filter(topic__in=topics).count() if topics else 0
+
+
+def _unmailed() -> EventQuerySet:
+    """Waiting, and not in a digest that is stored and whose events are being marked."""
+    found = Event.objects.waiting()
+    for topic, last in Window.objects.exclude(digest="").values_list("topic", "digest_to"):
+        found = found.exclude(topic=topic, pk__lte=last)
+    return found
 
 
 def _dues() -> dict[str, datetime]:
     """By topic, since when its oldest waiting event is due."""
-    keys = Event.objects.waiting().order_by().values("topic").annotate(oldest=Min("pk")).values("oldest")
+    keys = _unmailed().order_by().values("topic").annotate(oldest=Min("pk")).values("oldest")
     events = list(Event.objects.filter(pk__in=list(keys.values_list("oldest", flat=True))))
     windows = Window.objects.in_bulk([event.topic for event in events])
     return {event.topic: _due_at(event, windows.get(event.topic, Window(topic=event.topic))) for event in events}

@@ -679,3 +679,19 @@ def test_a_large_digest_whose_worker_died_is_recorded_by_the_next_and_mailed_onc
     assert waiting() == []
     assert [line.partition(": ")[0] for line in subjects()] == ["[Flasky] 25 × New order", "[Flasky] New order"]
     assert Event.objects.filter(message_id=Message.objects.earliest("id").message_id).count() == 25
+
+
+def test_what_a_stored_digest_covers_is_not_overdue_while_it_is_marked(
+    clock: Clock, small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(*range(2))
+    notify_due(clock.now)
+    tell(*range(10, 35))
+    tell("other", topic="other")
+    monkeypatch.setattr(digest, "_mark_all", lambda *args: False)
+    assert notify_due(clock.at(60)) == 2
+    assert len(waiting()) == 15
+    assert (digest.overdue(clock.now), digest.oldest_due()) == (0, None)
+    tell("late")
+    late = Event.objects.get(key="late")
+    assert (digest.overdue(clock.now), digest.oldest_due()) == (1, late.created_at)

@@ -1,7 +1,7 @@
 """The database's clock, the one that all machines share. On SQLite it is this machine's."""
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
@@ -24,6 +24,20 @@ def now() -> datetime:
 def stamp() -> datetime | Now:
     """The same as a column's value: the time at which the row is written, without another statement."""
     return Now() if connection.vendor == "postgresql" else timezone.now()
+
+
+def written(moment: datetime) -> str:
+    """ISO 8601 in UTC, whether USE_TZ is on or off."""
+    aware = moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.get_default_timezone())
+    return aware.astimezone(UTC).isoformat()
+
+
+def read(text: str) -> datetime:
+    """What `written` was given, as USE_TZ has it now. Without an offset, as of earlier versions, it is in TIME_ZONE."""
+    moment = datetime.fromisoformat(text)
+    if settings.USE_TZ:
+        return moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.get_default_timezone())
+    return timezone.make_naive(moment, timezone.get_default_timezone()) if timezone.is_aware(moment) else moment
 
 
 def seconds_ahead() -> float:

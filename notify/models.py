@@ -336,7 +336,7 @@ class Relay(models.Model):
     @property
     def seen_at(self) -> datetime | None:
         """When a worker with this configuration was last seen."""
-        return max((datetime.fromisoformat(worker["seen"]) for worker in (self.workers or {}).values()), default=None)
+        return max((clock.read(worker["seen"]) for worker in (self.workers or {}).values()), default=None)
 
 
 # A pause is everywhere. Where it begins or ends just now, it is what an operator asked for.

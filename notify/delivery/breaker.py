@@ -145,7 +145,7 @@ def notice_configuration(*, starting: bool = True) -> None:
     if Relay.objects.filter(fingerprint="").troubled().update(**_OPENED):
         logger.info(CHANGED)
     relay, host, now, ahead = own(), socket.gethostname(), clock.now(), clock.seconds_ahead()
-    sign = {"seen": now.isoformat(), "key": _mark_of_key(), "ahead": ahead}
+    sign = {"seen": clock.written(now), "key": _mark_of_key(), "ahead": ahead}
     last = (relay.workers or {}).get(host)
     is_known = last is not None and last["key"] == sign["key"] and _age(last, now) < SEEN_EVERY * 0.8
     if starting:
@@ -188,7 +188,7 @@ def _change_workers(pk: int, now: datetime, *, add: dict[str, Any] | None = None
 
 
 def _age(sign: dict[str, Any], now: datetime) -> float:
-    return (now - datetime.fromisoformat(sign["seen"])).total_seconds()
+    return (now - clock.read(sign["seen"])).total_seconds()
 
 
 def _mark_of_key() -> str:

@@ -271,6 +271,20 @@ def test_a_host_that_was_seen_just_now_is_not_written_again() -> None:
     assert Relay.objects.values().get() == before
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_host_is_known_whichever_way_times_were_when_it_was_seen(before: bool, settings: Any) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = before, "Asia/Shanghai"
+    breaker.notice_configuration()
+    known = Relay.objects.values("workers").get()
+    settings.USE_TZ, settings.TIME_ZONE = not before, "America/New_York"
+    breaker.notice_configuration(starting=False)
+    assert Relay.objects.values("workers").get() == known
+    assert len(breaker.workers()) == 1
+    seen = Relay.current().seen_at
+    assert seen
+    assert breaker.clock.now() - seen < timedelta(seconds=60)
+
+
 def test_a_clock_that_differs_from_the_databases_is_reported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -107,6 +107,7 @@ class Connection(Login):
         if envelope.eight_bit and "8bitmime" not in self.esmtp_features:
             data = seven_bit(data)
             envelope = envelope._replace(size=len(data), eight_bit=False)
+        self._check_ahead(envelope)
         with self._place_kept(ahead=bool(self._ahead)):
             refused = self._converse(envelope)
         body = data.replace(b"\r\n.", b"\r\n..")
@@ -118,7 +119,7 @@ class Connection(Login):
         with self.phase("end") as say:
             try:
                 code, text = self.getreply()
-            except TimeoutError:
+            except OSError:  # silent or gone, perhaps for what came with the body: not once more
                 if self._ahead:
                     self.out_of_step.add(self._relay)
                 raise
@@ -146,6 +147,14 @@ class Connection(Login):
             asked = commands(self.esmtp_features, following)
             self._ahead = b"".join(asked) if len(asked) <= PIPELINE_LIMIT else b""
         return self._ahead
+
+    def _check_ahead(self, envelope: Envelope) -> None:
+        """SMTPServerDisconnected in phase `sender` where the envelope sent ahead is of another message."""
+        if self._ahead and self._ahead != b"".join(commands(self.esmtp_features, envelope)):
+            self._ahead = b""
+            self.close()
+            with self.phase("sender"):
+                raise smtplib.SMTPServerDisconnected("the relay was told of another message")
 
     @contextlib.contextmanager
     def _place_kept(self, *, ahead: bool) -> Iterator[None]:
@@ -190,9 +199,6 @@ class Connection(Login):
         pipelined = "pipelining" in self.esmtp_features and len(asked) <= PIPELINE_LIMIT
         ahead, self._ahead = self._ahead, b""
         with self.phase("sender"):
-            if ahead and ahead != b"".join(asked):
-                self.close()
-                raise smtplib.SMTPServerDisconnected("the relay was told of another message")
             if pipelined and not ahead:
                 self.send(b"".join(asked))
         refused: Refusals = {}

@@ -205,6 +205,7 @@ def test_another_message_than_the_one_sent_ahead_is_not_sent_under_its_envelope(
         with pytest.raises(smtplib.SMTPServerDisconnected) as raised:
             backend.send_messages([Mail("bob@example.com")])
         assert from_exception(raised.value).phase == "sender"
+        assert f"127.0.0.1:{relay.port}" not in Connection.out_of_step  # which is no fault of the relay's
         relay.hear_out()
     assert b"".join(relay.bodies) == b"one\r\n"  # not a byte for Eve
 
@@ -256,6 +257,17 @@ def test_a_relay_that_falls_silent_is_sent_no_envelope_ahead_from_then_on(
         backend.open()
         with pytest.raises(TimeoutError):
             backend.send_messages([Mail(data=b"one\r\n", following=second), second])
+        assert f"127.0.0.1:{relay.port}" in Connection.out_of_step
+
+
+def test_a_relay_that_hangs_up_after_a_body_is_sent_no_envelope_with_the_next(make_backend: Make) -> None:
+    second = Mail("bob@example.com")
+    with Scripted({".": [CLOSE]}) as relay:
+        backend: Any = make_backend(relay.port)
+        backend.open()
+        with pytest.raises(smtplib.SMTPServerDisconnected) as raised:
+            backend.send_messages([Mail(data=b"one\r\n", following=second)])
+        assert from_exception(raised.value).unheard
         assert f"127.0.0.1:{relay.port}" in Connection.out_of_step
 
 

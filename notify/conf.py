@@ -121,14 +121,8 @@ def preview_languages() -> dict[str, str]:
     """Code to name. NOTIFY_PREVIEW_LANGUAGES, else LANGUAGE_CODE and those of LANGUAGES that have a catalogue."""
     chosen = getattr(settings, "NOTIFY_PREVIEW_LANGUAGES", None)
     if not chosen:
-        folders = [Path(__file__).parent / "locale", *map(Path, settings.LOCALE_PATHS)]
         chosen = [settings.LANGUAGE_CODE]
-        chosen += [
-            code
-            for code, _ in settings.LANGUAGES
-            if code not in chosen
-            and any((path / to_locale(code) / "LC_MESSAGES/django.mo").exists() for path in folders)
-        ]
+        chosen += [code for code, _ in settings.LANGUAGES if code not in chosen and _has_catalogue(code)]
     names = dict(settings.LANGUAGES)
     return {code: str(names.get(code) or _name_of(code)) for code in chosen}
 

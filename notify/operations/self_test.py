@@ -27,8 +27,6 @@ PASS, WARN, FAIL, SKIP = "PASS", "WARN", "FAIL", "SKIP"
 _SHOWN_AS = {"end": "data"}  # the reply to the data is what "data" means to readers
 PATIENCE_SECONDS = 2  # in which a relay that was corrected is noticed and tried
 _STOPPED = (Relay.State.HELD, Relay.State.PAUSED)
-# Backends that send nothing. Of others without a host (an API's) only the answer to a mail tells.
-_STAYS_HERE = {f"django.core.mail.backends.{name}.EmailBackend" for name in ("console", "dummy", "filebased", "locmem")}
 _OF_THE_MESSAGE = ("sender", "recipient", "data", "end")
 
 

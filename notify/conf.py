@@ -78,8 +78,13 @@ if not TYPE_CHECKING:  # for mypy, a name that is not declared above is a mistak
 
 
 def admins() -> list[str]:
-    """Addresses that are notified of events: FLASKY_ADMIN, else ADMINS, which in Django 5.2 has pairs."""
+    """Addresses that are notified of events: FLASKY_ADMIN, else ADMINS, which in Django 5.2 has pairs.
+
+    A text is a list with commas in between, and not of its letters.
+    """
     found = _first("FLASKY_ADMIN", "ADMINS")
+    if isinstance(found, str):
+        found = [each.strip() for each in found.split(",") if each.strip()]
     return [str(each if isinstance(each, str) or not isinstance(each, (list, tuple)) else each[1]) for each in found]
 
 

@@ -52,6 +52,13 @@ def test_djangos_own_settings_are_the_defaults(foreign: Any, admins: list[Any]) 
     assert (conf.subject_prefix(), conf.site_url()) == ("[Shop]", "")
 
 
+def test_administrators_in_one_text_are_not_its_letters(foreign: Any) -> None:
+    foreign.FLASKY_ADMIN = "a@example.com, b@example.com"
+    assert conf.admins() == ["a@example.com", "b@example.com"]
+    foreign.FLASKY_ADMIN = ""
+    assert conf.admins() == []
+
+
 def test_the_mail_server_is_the_projects_and_no_attempt_waits_without_end(foreign: Any) -> None:
     found = conf.transport()
     assert found["BACKEND"] == "notify.smtp.backend.EmailBackend"

@@ -12,6 +12,7 @@ from celery import shared_task
 from celery.signals import worker_process_init, worker_shutting_down
 
 from notify import conf, dispatch
+from notify.dispatch import loop
 from notify.dispatch.loop import Crew
 
 TASK_SECONDS = 25.0  # then it sends its successor; with the mail in hand a task ends in about half a minute
@@ -51,7 +52,7 @@ def deliver(self: Any) -> None:
             more = crew.work(TASK_SECONDS)
             if more:
                 dispatch.wake()
-            dispatch.look()
+            dispatch.look(meanwhile=lambda: crew.work(loop.POLL_SECONDS))
     finally:
         if self.request.called_directly:
             crew.close()

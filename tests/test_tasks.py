@@ -1,10 +1,12 @@
 """Celery's task, without Celery: what a wake-up does."""
 
+import threading
 from typing import Any
 
 import pytest
 
 from notify import dispatch, tasks
+from notify.dispatch import loop
 from notify.models import Event, Message
 from notify.rendering import message as rendering
 from tests.delivery.test_claims import queue
@@ -29,9 +31,9 @@ def test_a_wake_up_notifies_of_what_waits_and_sends_what_is_due(settings: Any) -
 
 def test_a_wake_up_looks_whether_mail_works(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    lookout = dispatch.Lookout()
+    lookout = loop.Lookout()
     lookout.look = lambda: looks.append(Message.objects.filter(state="sent").count())
-    monkeypatch.setattr(dispatch, "_lookout", lookout)
+    monkeypatch.setattr(dispatch, "lookout", lookout)
     queue(1)
     tasks.deliver()
     assert looks == [1]
@@ -48,3 +50,21 @@ def test_a_notification_that_cannot_be_built_is_reported_once_and_stops_no_mail(
     assert caplog.text.count("the notifications of topic 'order' could not be built") == 1
     assert Message.objects.get().state == "sent"
     assert Event.objects.waiting().count() == 1
+
+
+def test_a_look_that_takes_long_delays_no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    lookout, sent = loop.Lookout(), threading.Event()
+    monkeypatch.setattr(dispatch, "lookout", lookout)
+    monkeypatch.setattr(loop, "POLL_SECONDS", 0.05)
+
+    def look() -> None:
+        queue(1)  # after the worker's turn
+        for _ in range(100):
+            if Message.objects.get().state == "sent":
+                sent.set()
+                return
+            sent.wait(0.05)
+
+    lookout.look = look
+    tasks.deliver()
+    assert sent.is_set()

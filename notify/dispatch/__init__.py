@@ -60,9 +60,15 @@ def is_testing() -> bool:
     return hasattr(mail, "outbox")
 
 
-def look() -> None:
-    """For what delivers without threads of its own: look whether mail works, if there is an alert or a heartbeat."""
-    lookout.once()
+def look(*, meanwhile: Callable[[], object] | None = None) -> None:
+    """For what delivers without a lookout thread: look whether mail works, if there is an alert or a heartbeat.
+
+    `meanwhile`: called every second where the look takes longer, as where a service does not answer.
+    """
+    if meanwhile:
+        lookout.beside(meanwhile)
+    else:
+        lookout.once()
 
 
 def wake() -> None:

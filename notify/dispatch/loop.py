@@ -172,9 +172,14 @@ class Lookout:
         self.look: Callable[[], None] | None = None  # raises DatabaseError
         self._looked_at = -LOOK_EVERY
 
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to look for, and this process has not looked a moment ago."""
+        return self.look is not None and time.monotonic() - self._looked_at >= LOOK_EVERY
+
     def once(self) -> None:
-        """Look, unless this process did so a moment ago. A failure is logged."""
-        if not self.look or time.monotonic() - self._looked_at < LOOK_EVERY:
+        """Look, if it is due. A failure is logged."""
+        if not self.look or not self.is_due:
             return
         self._looked_at = time.monotonic()
         try:
@@ -185,6 +190,25 @@ class Lookout:
         except Exception:
             logger.exception("an error in the look at whether mail works; it continues")
             connection.close()
+
+    def beside(self, work: Callable[[], object]) -> None:
+        """Look, if it is due, in a thread; `work` is called every second until that ends."""
+        if not self.is_due:
+            return
+        thread = threading.Thread(target=self._once_apart, name="lookout", daemon=False)
+        try:
+            thread.start()
+        except RuntimeError:  # no room for it
+            self.once()
+            return
+        thread.join(POLL_SECONDS)
+        while thread.is_alive():
+            work()
+            thread.join(POLL_SECONDS)
+
+    def _once_apart(self) -> None:
+        self.once()
+        connection.close()  # this thread's own
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set() and threading.main_thread().is_alive():

@@ -4,6 +4,7 @@ Querysets have adjectives (`due`, `waiting`). Workers change claimed messages in
 single conditional statements that do not trust a row read earlier.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -327,11 +328,15 @@ class Relay(models.Model):
         rows = list(cls.objects.order_by("-pk"))
         if not rows:
             return cls.objects.get_or_create(fingerprint="")[0]
-        now = clock.now() if len(rows) > 1 else None
-        in_use = [row for row in rows if now and row.seen_at and now - row.seen_at < SEEN_LATELY]
-        if not in_use:
+        return cls.in_use(rows, clock.now()) if len(rows) > 1 else rows[0]
+
+    @classmethod
+    def in_use(cls, rows: "Sequence[Relay]", now: datetime) -> "Relay":
+        """The same of these rows, at least one, the newest first."""
+        seen = [row for row in rows if row.seen_at and now - row.seen_at < SEEN_LATELY]
+        if not seen:
             return max(rows, key=lambda row: (row.seen_at is not None, row.seen_at or row.since))
-        return min(in_use, key=lambda row: _BEST_FIRST.index(Relay.State(row.state)))
+        return min(seen, key=lambda row: _BEST_FIRST.index(Relay.State(row.state)))
 
     @property
     def seen_at(self) -> datetime | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, DateTimeField, Exists, Min, OuterRef, Subquery
+from django.db.models import Count, Exists, Min, OuterRef, Subquery
 from django.db.models.functions import Now
 from django.urls import NoReverseMatch, reverse
 from django.utils import translation
@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from notify import clock, conf
-from notify.models import Alert, Attempt, Event, Message, Outcome, Relay
+from notify.models import Alert, Attempt, DateTimeField, Event, Message, Outcome, Relay
 from notify.operations import channels
 from notify.operations.channels import Channel
 from notify.operations.status import Status
@@ -89,7 +89,7 @@ def _is_worth_a_look() -> bool:
     chosen = [About.DELIVERY, About.FAILURES] if channels.configured() else []
     chosen += [About.HEARTBEAT] if _heartbeat_url() else []
     facts = {
-        "clock": Now(),
+        "clock": Now(output_field=DateTimeField()),
         "first_message": Subquery(
             Message.objects.due().order_by("due_at").values("due_at")[:1], output_field=DateTimeField()
         ),
@@ -99,13 +99,13 @@ def _is_worth_a_look() -> bool:
         "has_heart": Exists(Alert.objects.filter(about=About.HEARTBEAT)),
         "failed": Subquery(_failures().values("decision").annotate(count=Count("pk")).values("count")),
     }
-    found = list(Relay.objects.annotate(**facts).values("state", *facts))
+    found: list[Any] = list(Relay.objects.order_by("-pk").annotate(**facts))
     if not found:
         return True
-    one = found[0]
+    one = vars(found[0])
     dues = [due for due in (one["first_message"], one["first_event"]) if due]
     return (
-        any(row["state"] in (Relay.State.DOWN, Relay.State.HELD) for row in found)
+        Relay.in_use(found, one["clock"]).state in (Relay.State.DOWN, Relay.State.HELD)
         or any(one["clock"] - due > _patience() for due in dues)
         or one["is_reported"]
         or one["is_due"]

@@ -290,6 +290,20 @@ def test_where_mail_works_a_look_is_one_query(
         alerts.look()
 
 
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_a_hold_under_settings_that_no_worker_has_any_more_costs_no_query(
+    use_tz: bool, services: Services, settings: Any, django_assert_num_queries: Any
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "America/New_York"
+    breaker.notice_configuration()
+    Relay.objects.update(state="held")
+    settings.FLASKY_MAIL_SENDER = "Another <another@example.com>"
+    breaker.notice_configuration()
+    assert Relay.objects.count() == 2
+    with django_assert_num_queries(1):
+        alerts.look()
+
+
 def test_without_channels_and_heartbeat_nothing_is_asked(settings: Any, django_assert_num_queries: Any) -> None:
     settings.NOTIFY_ALERT_URLS = settings.NOTIFY_HEARTBEAT_URL = ""
     with django_assert_num_queries(0):

@@ -150,6 +150,10 @@ def words(name: str) -> list[str]:
 def host(name: str) -> str:
     """A host name or an IP address; "" for none."""
     value = text(name)
+    if "@" in value:  # what is before it may be a password, and is not shown
+        raise ImproperlyConfigured(
+            f"{name} is not a host name such as smtp.example.com: a login goes into MAIL_USERNAME and MAIL_PASSWORD"
+        )
     if re.fullmatch(r"[^:]*:[0-9]{1,5}", value):
         raise ImproperlyConfigured(f"{name}={value!r} is not a host name: the port goes into MAIL_PORT")
     if value and not re.fullmatch(r"[\w.-]+|\[?[0-9A-Fa-f:.]+(%\w+)?\]?", value):
@@ -203,7 +207,8 @@ def url(name: str, default: str) -> str:
     """An http or https address without the slash at its end."""
     value = text(name, default).rstrip("/")
     if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
-        raise ImproperlyConfigured(f"{name}={value!r} is not an address such as https://flasky.example.com")
+        shown = "" if "@" in value else f"={value!r}"  # what is before an @ may be a password
+        raise ImproperlyConfigured(f"{name}{shown} is not an address such as https://flasky.example.com")
     return value
 
 

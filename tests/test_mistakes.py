@@ -70,6 +70,14 @@ MISTAKES = [
         {"MAIL_SERVER": "smtp://smtp.example.com"},
         "MAIL_SERVER='smtp://smtp.example.com' is not a host name such as smtp.example.com",
     ),
+    (
+        {"MAIL_SERVER": "smtp://me:hunter2@smtp.example.com:587"},
+        "MAIL_SERVER is not a host name such as smtp.example.com: a login goes into MAIL_USERNAME and MAIL_PASSWORD",
+    ),
+    (
+        {"FLASKY_URL": "https://me:hunter2@example.com/?a"},
+        "FLASKY_URL is not an address such as https://flasky.example.com",
+    ),
     ({"MAIL_SERVICE": "gmial"}, "MAIL_SERVICE='gmial' is not known: did you mean gmail?"),
     ({"MAIL_SERVICE": "GMail.com"}, "MAIL_SERVICE='gmail.com' is not known: did you mean gmail?"),
     ({"MAIL_SERVICE": "smtp.qq.com"}, "MAIL_SERVICE='smtp.qq.com' is not known: did you mean qq?"),

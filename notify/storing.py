@@ -78,12 +78,14 @@ class _Reports:
                 return False
             self._waiting.append(write)
             if not self._is_running:
+                thread = threading.Thread(target=self._run, name="store-reports", daemon=False)
                 try:
-                    threading.Thread(target=self._run, name="store-reports", daemon=False).start()
+                    thread.start()
                 except RuntimeError:
                     self._waiting.pop()
                     return False
                 self._is_running = True
+                dispatch.finish_with(thread)
         return True
 
     def _run(self) -> None:

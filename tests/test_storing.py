@@ -12,6 +12,7 @@ from django.core.mail import EmailMessage
 from django.db import OperationalError, connection, transaction
 
 from notify import dispatch, outbox, storing
+from notify.dispatch.dispatcher import Dispatcher
 from notify.models import Message, Relay
 from notify.outbox import is_error_report, rows_of
 
@@ -119,6 +120,27 @@ def test_a_report_that_cannot_be_written_at_all_keeps_no_other(
     undo(lambda: 1 / 0)
     assert "the report of an error could not be stored: division by zero" in caplog.text
     undo(lambda: add("open"))
+    assert Relay.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_is_ended_by_a_signal_writes_its_reports_first(
+    outside_tests: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "RETRIES", (0.3,))
+    dispatcher = Dispatcher()
+    monkeypatch.setattr(dispatch, "_dispatcher", dispatcher)
+    tries: list[int] = []
+
+    def write() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OperationalError("database is locked")
+        add("open")
+
+    with transaction.atomic():
+        storing.store_apart(write)
+    dispatcher.stop()  # what the signal's handler does before it passes the signal on
     assert Relay.objects.count() == 1
 
 

@@ -8,6 +8,7 @@ import atexit
 import logging
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -48,6 +49,11 @@ def serve() -> None:
     """For a server's entry (wsgi, asgi), where delivery is to begin in forked processes before their first request."""
     if conf.NOTIFY_DISPATCH == "thread":
         _dispatcher.serve()
+
+
+def finish_with(thread: threading.Thread) -> None:
+    """Let no signal end this process before that thread has ended, where the process delivers, too."""
+    _dispatcher.finish_with(thread)
 
 
 def disable() -> None:

@@ -66,6 +66,7 @@ class Dispatcher:
         self._process: WorkerProcess | None = None
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._others: list[threading.Thread] = []
         self._stop = StopAtExit(grace=0)
         # One for each thread: one that they shared would be cleared by whichever of them sees it first.
         self._wakes: list[threading.Event] = []
@@ -133,15 +134,19 @@ class Dispatcher:
             wake.set()
         # An attempt ends by its deadline; a transport that knows none must not keep the process for ever.
         until = time.monotonic() + conf.MAIL_TIMEOUT + LAST_WORD_SECONDS
-        for thread in threads:
+        for thread in [*threads, *self._others]:
             thread.join(max(until - time.monotonic(), 0))
         self._threads = []
+
+    def finish_with(self, thread: threading.Thread) -> None:
+        """Let `stop`, and so the end of the process by a signal, wait for this thread, too, which has been started."""
+        self._others = [*(other for other in self._others if other.is_alive()), thread]
 
     def finish(self) -> None:
         """At exit: a second signal may have interrupted Python while it waited for the threads."""
         if self._process:
             self._process.stop()
-        if self._is_running():
+        if any(thread.is_alive() for thread in [*self._threads, *self._others]):
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             self.stop()

@@ -18,6 +18,7 @@ from django.db import OperationalError
 from notify import dispatch
 from notify.delivery import breaker, worker
 from notify.delivery.retry import Decision
+from notify.dispatch.loop import Lookout
 from notify.events import digest
 from notify.models import Event, Message, Outcome, Relay
 from notify.operations.status import Status
@@ -52,9 +53,9 @@ class TestDeliver:
 
     def test_it_looks_whether_mail_works_at_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         looks: list[int] = []
-        lookout = dispatch.Lookout()
+        lookout = Lookout()
         lookout.look = lambda: looks.append(Message.objects.filter(state="sent").count())
-        monkeypatch.setattr(dispatch, "_lookout", lookout)
+        monkeypatch.setattr(dispatch, "lookout", lookout)
         queue(2)
         run("deliver")
         assert looks == [2]

@@ -185,6 +185,7 @@ def rows(outbox: Outbox) -> dict[str, list[tuple[Any, ...]]]:
     return {table: outbox.sql(f"SELECT {columns} FROM {table} ORDER BY 1") for table, columns in COLUMNS.items()}
 
 
+@pytest.mark.slow
 def test_a_database_of_the_first_version_keeps_every_row_and_sends_each_mail_once(outbox: Outbox, relay: Relay) -> None:
     fill(outbox, datetime.now(UTC))
     before = rows(outbox)
@@ -239,6 +240,7 @@ def test_a_database_of_the_first_version_keeps_every_row_and_sends_each_mail_onc
     assert left == 0
 
 
+@pytest.mark.slow
 def test_a_server_error_that_was_waiting_is_told_by_its_own_template(outbox: Outbox, relay: Relay) -> None:
     migrate(outbox, "notify", "0010")
     event = {

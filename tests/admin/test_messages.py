@@ -184,17 +184,16 @@ INDEXED = {
 }
 
 
-@pytest.mark.parametrize("query", INDEXED)
-def test_the_plan_of_a_filter_is_a_walk_along_its_index(admin_client: Client, query: str) -> None:
+def test_the_plan_of_a_filter_is_a_walk_along_its_index(admin_client: Client) -> None:
     queue(3_000, state="sent")
     for state in ("failed", "cancelled", "queued"):
         queue(20, state=state, diagnosis="refused")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE notify_message")
-    rows = admin_client.get(LIST + query).context["cl"].queryset[:101]
-    plan = rows.explain()
-    assert INDEXED[query] in plan, plan
-    assert "Seq Scan on notify_message" not in plan
+    for query, index in INDEXED.items():
+        plan = admin_client.get(LIST + query).context["cl"].queryset[:101].explain()
+        assert index in plan, (query, plan)
+        assert "Seq Scan on notify_message" not in plan, (query, plan)
 
 
 def test_health_and_claims_read_the_same_index(admin_client: Client) -> None:

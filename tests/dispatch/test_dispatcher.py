@@ -182,6 +182,7 @@ print("parent", names)
 """
 
 
+@pytest.mark.slow
 def test_a_forked_server_process_delivers_as_its_parent_did(make_site: Callable[..., Site], relay: Relay) -> None:
     site = make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=relay.port)
     variables = environment(**site.variables, DJANGO_SETTINGS_MODULE="flasky.settings")
@@ -213,6 +214,7 @@ while Message.objects.unfinished().exists():
 """
 
 
+@pytest.mark.slow
 def test_a_server_process_that_forked_still_delivers_what_others_store(
     make_site: Callable[..., Site], relay: Relay
 ) -> None:

@@ -21,7 +21,7 @@ def check_secrecy(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
         found.append(
             Error(
                 _("SECRET_KEY is insecure and DEBUG is off: anyone who guesses it can forge sessions."),
-                hint=_("Put a fresh one into the environment: %s")
+                hint=_("Set a new one in the environment: %s")
                 % "python -c 'import secrets; print(secrets.token_urlsafe(50))'",
                 id="notify.E006",
             )

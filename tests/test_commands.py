@@ -77,11 +77,11 @@ class TestDeliver:
     def test_a_relay_in_trouble_is_named(self) -> None:
         queue()
         breaker.pause("maintenance")
-        assert run("deliver") == "The relay is paused: maintenance\nsent 0, retry 0, failed 0, waiting 1\n"
+        assert run("deliver") == "The mail server is paused: maintenance\nsent 0, retry 0, failed 0, waiting 1\n"
 
     @pytest.mark.parametrize("number", ["0", "257", "-1"])
     def test_a_number_of_connections_out_of_range_is_a_wrong_call(self, number: str) -> None:
-        with pytest.raises(CommandError, match="--connections is a number from 1 to 256") as raised:
+        with pytest.raises(CommandError, match="--connections must be a number from 1 to 256") as raised:
             run("deliver", f"--connections={number}")
         assert raised.value.returncode == 2
 
@@ -171,7 +171,7 @@ class TestOutbox:
         assert raised.value.returncode == 2
 
     def test_negative_days_are_a_wrong_call(self) -> None:
-        with pytest.raises(CommandError, match="--days is a whole number from 0") as raised:
+        with pytest.raises(CommandError, match="--days must be a whole number, 0 or more") as raised:
             run("outbox", "purge", "--days=-1")
         assert raised.value.returncode == 2
 
@@ -258,9 +258,9 @@ class TestRunserver:
         site.start()
         said = site.output()
         assert said.startswith(
-            f"Site:   {site.url} (to stop it: CONTROL-C)\n"
-            f"Inbox:  {site.url}inbox/ (type a name on the site, and its mail arrives here)\n"
-            f"Admin:  {site.url}admin/ (to make a login: make admin)\n"
+            f"Site:   {site.url} (to stop: CONTROL-C)\n"
+            f"Inbox:  {site.url}inbox/ (type a name on the site, and the mail appears here)\n"
+            f"Admin:  {site.url}admin/ (to create a login: make admin)\n"
             "To send real mail, set in .env: MAIL_BACKEND=smtp, MAIL_SERVICE=gmail (163, qq …), MAIL_USERNAME, "
             "MAIL_PASSWORD, FLASKY_ADMIN\n"
         )
@@ -271,9 +271,9 @@ class TestRunserver:
         site = make_site(MAIL_SERVER="relay.test", FLASKY_URL="http://localhost:1")
         site.start()
         assert site.output().splitlines()[:5] == [
-            f"Site:   {site.url} (to stop it: CONTROL-C)",
-            "Mail:   by relay.test:25 (test it: manage.py sendtestmail)",
-            f"Admin:  {site.url}admin/ (to make a login: make admin)",
+            f"Site:   {site.url} (to stop: CONTROL-C)",
+            "Mail:   through relay.test:25 (to test: manage.py sendtestmail)",
+            f"Admin:  {site.url}admin/ (to create a login: make admin)",
             f"To keep mail on this machine and read it at {site.url}inbox/, set MAIL_BACKEND=inbox",
-            f"Links in mails lead to FLASKY_URL=http://localhost:1, and the site is on port {site.port}.",
+            f"Links in mails lead to FLASKY_URL=http://localhost:1, but the site is on port {site.port}.",
         ]

@@ -163,7 +163,7 @@ def test_only_reading_is_answered(folder: Path, browser_here: Client) -> None:
 
 def test_an_empty_inbox_says_what_will_come(folder: Path, browser_here: Client) -> None:
     page = browser_here.get("/inbox/").content.decode()
-    assert 'No mail yet. <a href="/">Type a name</a>, and its mail arrives here.' in page
+    assert 'No mail yet. <a href="/">Type a name</a>, and the mail appears here.' in page
 
 
 def test_the_newest_are_kept_and_the_oldest_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

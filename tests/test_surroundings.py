@@ -197,7 +197,8 @@ print([(error.id, error.msg) for error in run_checks() if error.id.startswith("n
         [
             (
                 "notify.E011",
-                "A database router keeps tables of notify out of the database 'default', or reads them elsewhere.",
+                "A database router moves tables of notify out of the database 'default', "
+                "or reads them from another one.",
             )
         ]
     )

@@ -133,7 +133,7 @@ def _report_probe(request: HttpRequest, before: Relay) -> None:
         messages.warning(request, _("The mail server was tried, and nothing has changed."))
     else:
         verdict = Status().verdict
-        said = _("The mail server was tried again, and now the answer is another one:")
+        said = _("The mail server was tried again, with another result:")
         messages.warning(request, rows.lines([said, *_explained(verdict)]))
 
 

@@ -32,7 +32,7 @@ PHASES = {
     "prepare": _("while the message was prepared"),
     "config": _("before connecting"),
     "proxy": _("at the proxy"),
-    "dns": _("looking up the relay's name"),
+    "dns": _("looking up the mail server's name"),
     "connect": _("connecting"),
     "greeting": _("waiting for the greeting"),
     "ehlo": _("sending EHLO"),

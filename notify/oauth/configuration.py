@@ -93,7 +93,7 @@ def from_options(options: Mapping[str, Any]) -> Configuration | None:
         return None
     username = str(options.get("username") or "")
     if not given.get("oauth_client_id"):
-        raise ImproperlyConfigured(_("MAIL_OAUTH_CLIENT_ID is not set, and other MAIL_OAUTH_ variables are."))
+        raise ImproperlyConfigured(_("MAIL_OAUTH_CLIENT_ID is not set, but other MAIL_OAUTH_ variables are."))
     if not username:
         raise ImproperlyConfigured(_("MAIL_USERNAME is not set: OAuth needs the mailbox that signs in."))
     return Configuration(
@@ -134,7 +134,7 @@ def _authority(host: str, username: str, given: Mapping[str, str]) -> Authority:
             )
         case _:
             raise ImproperlyConfigured(
-                _("MAIL_OAUTH_TOKEN_URL is not set, and no preset knows the provider of MAIL_SERVER.")
+                _("MAIL_OAUTH_TOKEN_URL is not set, and there is no OAuth preset for MAIL_SERVER.")
             )
     return known
 

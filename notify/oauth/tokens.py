@@ -109,7 +109,7 @@ class Tokens:
             return grants.by_refresh_token(self._configuration, refresh_token, deadline)
         if self._configuration.app_alone:
             return grants.by_client_credentials(self._configuration, deadline)
-        raise TokenRefused("no refresh token: a person must sign in once, by manage.py mailauth")
+        raise TokenRefused("no refresh token: sign in once with manage.py mailauth")
 
 
 def from_options(options: Mapping[str, Any]) -> Tokens | None:

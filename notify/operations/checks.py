@@ -44,8 +44,8 @@ def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
     if transport["BACKEND"] == conf.OUTBOX:
         found.append(
             Error(
-                _("The transport is the outbox itself: stored mail would be stored again, without end."),
-                hint=_("Let it be the backend that sends, such as %s.") % conf.SMTP,
+                _("The transport is the outbox itself: stored mail would be stored again, endlessly."),
+                hint=_("Set it to the backend that sends, such as %s.") % conf.SMTP,
                 id="notify.E015",
             )
         )
@@ -64,7 +64,7 @@ def check_mail_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
             has, lacks = lacks, has
         found.append(
             Error(
-                _("%(has)s is set and %(lacks)s is not, so there would be no login.") % {"has": has, "lacks": lacks},
+                _("%(has)s is set but %(lacks)s is not, so there would be no login.") % {"has": has, "lacks": lacks},
                 hint=_("Set %s too, or unset both for a mail server without a login.") % lacks,
                 id="notify.E002",
             )
@@ -111,7 +111,7 @@ def _check_oauth(options: dict[str, Any]) -> list[CheckMessage]:
         found.append(
             Warning(
                 _("MAIL_OAUTH_KEY is so short that it can be guessed."),
-                hint=_("Put a fresh one into the environment: %s")
+                hint=_("Set a new one in the environment: %s")
                 % "python -c 'import secrets; print(secrets.token_urlsafe(50))'",
                 id="notify.W026",
             )
@@ -142,7 +142,7 @@ def check_secret_expiry(app_configs: Sequence[Any] | None, **kwargs: Any) -> lis
                 else _("The OAuth client secret expires on %s (MAIL_OAUTH_EXPIRES).")
             )
             % ends.isoformat(),
-            hint=_("Make a new one, put it into MAIL_OAUTH_CLIENT_SECRET, and its date into MAIL_OAUTH_EXPIRES."),
+            hint=_("Create a new one; set MAIL_OAUTH_CLIENT_SECRET to its value and MAIL_OAUTH_EXPIRES to its date."),
             id="notify.W024",
         )
     ]
@@ -248,7 +248,7 @@ def _check_sender(options: dict[str, Any]) -> list[CheckMessage]:
         return []
     return [
         Error(
-            _("FLASKY_MAIL_SENDER is %(sender)s, but %(host)s takes mail only from the account that logs in.")
+            _("FLASKY_MAIL_SENDER is %(sender)s, but %(host)s accepts mail only from the account that logs in.")
             % {"sender": sender, "host": provider.host},
             hint=_("Unset FLASKY_MAIL_SENDER, or set it to an address such as Flasky Admin <%s>.") % login,
             id="notify.E004",
@@ -265,11 +265,11 @@ def check_routers(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
         return []
     return [
         Error(
-            _("A database router keeps tables of notify out of the database %r, or reads them elsewhere.")
+            _("A database router moves tables of notify out of the database %r, or reads them from another one.")
             % DEFAULT_DB_ALIAS,
             hint=_(
-                "Let DATABASE_ROUTERS leave the app notify alone: a mail is stored in the transaction of the code that "
-                "sends it, and a replica that lags behind would make one mail two."
+                "Exclude the app notify in DATABASE_ROUTERS: a mail is stored in the transaction of the code that "
+                "sends it, and reading from a replica that lags behind could send it twice."
             ),
             id="notify.E011",
         )
@@ -281,7 +281,7 @@ def check_database(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Che
     if connection.vendor == "sqlite" and sqlite3.sqlite_version_info < (3, 35):
         return [
             Error(
-                _("SQLite %s cannot claim messages: UPDATE … RETURNING came with 3.35.") % sqlite3.sqlite_version,
+                _("SQLite %s is too old: claiming messages needs UPDATE … RETURNING (3.35).") % sqlite3.sqlite_version,
                 hint=conf.named(_("Use a Python built with a newer SQLite, or PostgreSQL (DATABASE_URL).")),
                 id="notify.E008",
             )
@@ -289,8 +289,8 @@ def check_database(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Che
     if connection.vendor not in ("sqlite", "postgresql"):
         return [
             Error(
-                _("The database is %s: claiming messages is written for SQLite and PostgreSQL.") % connection.vendor,
-                hint=conf.named(_("Set DATABASE_URL to one of those.")),
+                _("The database is %s, but claiming messages works only on SQLite and PostgreSQL.") % connection.vendor,
+                hint=conf.named(_("Set DATABASE_URL to one of these.")),
                 id="notify.E009",
             )
         ]

@@ -65,7 +65,7 @@ def _shortcomings(status: Status, facts: dict[str, Any]) -> list[str]:
         )
     if status.in_trouble:
         said = {**facts["relay"], "state": status.relay.get_state_display()}
-        found.append(_("The relay is %(state)s since %(since)s: %(reason)s") % said)
+        found.append(_("The mail server has been %(state)s since %(since)s: %(reason)s") % said)
     return found
 
 

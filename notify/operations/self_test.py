@@ -168,9 +168,9 @@ class SelfTest:
         yield from (problem.msg for problem in checks.check_password_in_clear(None))
         yield from (problem.msg for problem in checks.check_secret_expiry(None))
         if self._options.get("use_tls") and port == 465:
-            yield _("MAIL_USE_TLS on port 465: that port speaks TLS from the first byte (MAIL_USE_SSL)")
+            yield _("MAIL_USE_TLS on port 465: that port uses TLS from the first byte (MAIL_USE_SSL)")
         if self._options.get("use_ssl") and port in (25, 587):
-            yield _("MAIL_USE_SSL on port %d: that port begins in clear (MAIL_USE_TLS)") % port
+            yield _("MAIL_USE_SSL on port %d: that port starts unencrypted (MAIL_USE_TLS)") % port
 
     def _through_foreign(self, backend: Any, check_only: bool) -> Report:
         if check_only:
@@ -233,7 +233,7 @@ class SelfTest:
         if message.state in (Message.State.QUEUED, Message.State.SENDING):
             if relay.state != Relay.State.OPEN:
                 said_of_relay = {"state": relay.get_state_display(), "reason": relay.reason}
-                words = _("the relay is %(state)s: %(reason)s") % said_of_relay
+                words = _("the mail server is %(state)s: %(reason)s") % said_of_relay
                 said, known = "", rules.known(relay.diagnosis)
                 if relay.state == Relay.State.PAUSED:
                     fix = _("To resume: manage.py outbox resume")

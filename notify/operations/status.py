@@ -281,10 +281,10 @@ def lines(facts: dict[str, Any]) -> list[str]:
     if facts["oldest_due_seconds"] is not None:
         found.append(gettext("oldest due  %.0f s ago") % facts["oldest_due_seconds"])
     if relay["state"] == Relay.State.OPEN:
-        found.append(gettext("relay  working"))
+        found.append(gettext("mail server  working"))
     else:
         values = {**relay, "state": dict(Relay.State.choices)[relay["state"]], "waiting": facts["waiting"]}
-        found.append(gettext("relay  %(state)s since %(since)s, %(waiting)d waiting: %(reason)s") % values)
+        found.append(gettext("mail server  %(state)s since %(since)s, %(waiting)d waiting: %(reason)s") % values)
     if relay["next_probe"]:
         found.append(gettext("next probe  %s") % relay["next_probe"])
     if facts["last_alert"]:

@@ -59,7 +59,7 @@ class Rendered:
         page.feed(self.html)
         links = dict.fromkeys([*page.links, *re.findall(r"https?://[^\s<>\"]+", self.text)])
         return [
-            *([] if self.text.strip() else [_("There is no text part: spam filters count that against a mail.")]),
+            *([] if self.text.strip() else [_("There is no text part, which spam filters penalize.")]),
             *_of_links(links),
             *_of_weight(self.size),
             *(_("A picture has no alt text: %s") % source for source in page.without_alt),
@@ -101,7 +101,7 @@ def _of_links(links: Mapping[str, None]) -> Iterator[str]:
         if parts.scheme == "mailto":
             continue
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            yield _("A link is not absolute, so it leads nowhere in a mail: %s") % (link or '""')
+            yield _("A link is not absolute, so it does not work in a mail: %s") % (link or '""')
         elif ours and parts.netloc != ours:
             yield _("A link leads to another host than FLASKY_URL (%(host)s): %(link)s") % {"host": ours, "link": link}
 

@@ -101,7 +101,7 @@ def test_the_page_says_what_waits_what_was_sent_and_what_comes(admin_client: Cli
     Event.objects.create(topic="order", key="1", subject="New", summary="Order 1")
     text = " ".join(re.sub(r"<[^>]+>", " ", page_of(admin_client)).split())
     for words in (
-        "Delivery is on hold: action required. The relay did not accept user and password.",
+        "Delivery is on hold: action required. The mail server did not accept the user name and password.",
         "Server replied 535 5.7.8 wrong",
         "Waiting 3 the oldest was due 1 minute ago",
         "Sent in 24 h 1,234",
@@ -128,7 +128,7 @@ def test_it_is_amber_while_some_mail_failed_lately(admin_client: Client) -> None
     assert verdict_of(admin_client) == ("slow", "Some mail failed permanently: action required.")
     page = page_of(admin_client)
     assert "550 5.1.1 No &lt;such&gt; user" in page
-    assert "The recipient does not exist there." in page
+    assert "The recipient does not exist." in page
     assert f'href="/admin/notify/message/{row.pk}/change/"' in page
     Message.objects.update(due_at=now - timedelta(hours=25))
     assert verdict_of(admin_client)[0] != "slow"
@@ -200,7 +200,7 @@ def test_a_hostile_reply_is_shown_as_text(admin_client: Client) -> None:
 @pytest.mark.parametrize("path", ["/admin/", "/admin/notify/"])
 def test_it_stands_where_operators_land(admin_client: Client, path: str) -> None:
     fail(HOLD, diagnosis="bad-credentials")
-    assert "The relay did not accept user and password." in page_of(admin_client, path)
+    assert "The mail server did not accept the user name and password." in page_of(admin_client, path)
     assert f'href="{PAGE}"' in page_of(admin_client, path)
 
 
@@ -322,9 +322,9 @@ def test_what_comes_of_a_probe_is_told(admin_client: Client, meanwhile: Any) -> 
     assert "was tried, and nothing has changed" in press(admin_client, "probe")
     meanwhile(lambda: breaker.report_failure(probe, DOWN, reason="refused", diagnosis="refused"))
     assert press(admin_client, "probe").startswith(
-        "<div>The mail server was tried again, and now the answer is another one:</div>"
+        "<div>The mail server was tried again, with another result:</div>"
         "<div>Delivery is interrupted; retrying automatically.</div><div>refused</div>"
-        "<div>The relay&#x27;s machine refuses the connection"
+        "<div>The mail server refuses the connection"
     )
     meanwhile(lambda: breaker.report_success(probe))
     assert "The mail server works again" in press(admin_client, "probe")
@@ -366,7 +366,7 @@ def test_a_test_mail_that_was_not_sent_is_no_success(admin_client: Client, meanw
     meanwhile(lambda: Message.objects.update(state="failed", reply="550 No", diagnosis="no-such-recipient"))
     [said] = admin_client.post(f"{PAGE}test/", follow=True).context["messages"]
     assert said.level_tag == "error"
-    for words in ("was not sent", "admin@example.com: failed", "550 No", "does not exist there", "Correct the address"):
+    for words in ("was not sent", "admin@example.com: failed", "550 No", "does not exist", "Correct the address"):
         assert words in str(said)
     later = timezone.now() + timedelta(seconds=30)
     meanwhile(lambda: Message.objects.update(state="queued", attempts=1, reply="451 Later", due_at=later))
@@ -375,7 +375,7 @@ def test_a_test_mail_that_was_not_sent_is_no_success(admin_client: Client, meanw
     meanwhile(lambda: fail(HOLD, diagnosis="bad-credentials"))
     [said] = admin_client.post(f"{PAGE}test/", follow=True).context["messages"]
     assert said.level_tag == "error"
-    for words in ("is on hold", "535 5.7.8 wrong", "did not accept user and password", "Check MAIL_USERNAME"):
+    for words in ("is on hold", "535 5.7.8 wrong", "did not accept the user name and password", "Check MAIL_USERNAME"):
         assert words in str(said)
 
 
@@ -461,7 +461,7 @@ def test_the_audit_log_is_in_the_readers_language(admin_client: Client) -> None:
 
 
 def test_an_audit_log_without_an_entry_says_what_will_appear(admin_client: Client) -> None:
-    assert "Each press of a button will appear here" in page_of(admin_client, f"{PAGE}{Relay.current().pk}/history/")
+    assert "Each action will appear here" in page_of(admin_client, f"{PAGE}{Relay.current().pk}/history/")
 
 
 # --- Who may do what ----------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_failed_attempts_are_told_in_words_with_cause_and_fix() -> None:
     page = text_of(login(*VIEW), row)
     for words in (
         "connecting, after 1.50 s",
-        "The relay&#x27;s machine refuses the connection",
+        "The mail server refuses the connection",
         "Check MAIL_SERVER and MAIL_PORT",
         "delivery interrupted",
         "sending the recipient, after 0.25 s",
@@ -210,13 +210,13 @@ def test_the_timeline_ends_with_the_acceptance_and_by_which_attempt() -> None:
             {"attempts": 1, "reply": "451 4.7.1 Later", "diagnosis": "greylisted"},
             {},
             "It was deferred; retrying automatically. Next attempt: in 9 minutes 451 4.7.1 Later "
-            "The recipient's server defers mail from those it does not know yet.",
+            "The recipient's server defers mail from unknown senders.",
         ),
         (
             {},
             {"state": "held", "diagnosis": "bad-credentials", "reason": "535 No"},
             "It waits because the mail server is on hold. Next attempt: in 4 minutes 535 No "
-            "The relay did not accept user and password.",
+            "The mail server did not accept the user name and password.",
         ),
         (
             {},

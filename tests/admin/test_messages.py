@@ -39,7 +39,7 @@ def test_a_row_has_its_state_its_cause_in_words_and_its_age(admin_client: Client
     page = admin_client.get(LIST).content.decode()
     assert '<span class="message-state message-state-failed">failed</span>' in page
     assert "outcome unknown" in page
-    assert "The relay&#x27;s machine refuses the connection" in page
+    assert "The mail server refuses the connection" in page
     [age] = re.findall(r'<time datetime="[^"]+" title="[-0-9]+ [:0-9]+ UTC">([^<]+)</time>', page)
     assert age == "3\xa0hours ago"
 

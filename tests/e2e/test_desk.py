@@ -82,7 +82,7 @@ def test_an_operator_sees_an_outage_pauses_and_resumes_and_the_mail_arrives(
 
     visitor.post("Grace")
     comes(page, "Delivery is interrupted")
-    expect(page.get_by_role("main")).to_contain_text("nothing listens on that port, or a firewall says no")
+    expect(page.get_by_role("main")).to_contain_text("nothing listens on that port, or a firewall blocks it")
     expect(page.get_by_role("main")).to_contain_text("Check MAIL_SERVER and MAIL_PORT")
     expect(page.get_by_role("main")).to_contain_text(re.compile(r"Waiting\s*1"))
 

@@ -84,9 +84,9 @@ def test_a_name_becomes_a_mail_without_any_variable(clone: Clone, free_port: int
     clone.wait_for("MAIL_BACKEND=smtp")  # in the last of the four lines
     up = time.monotonic() - began
     assert clone.output().splitlines() == [
-        f"Site:   {url}/ (to stop it: CONTROL-C)",
-        f"Inbox:  {url}/inbox/ (type a name on the site, and its mail arrives here)",
-        f"Admin:  {url}/admin/ (to make a login: make admin)",
+        f"Site:   {url}/ (to stop: CONTROL-C)",
+        f"Inbox:  {url}/inbox/ (type a name on the site, and the mail appears here)",
+        f"Admin:  {url}/admin/ (to create a login: make admin)",
         "To send real mail, set in .env: MAIL_BACKEND=smtp, MAIL_SERVICE=gmail (163, qq …), MAIL_USERNAME, "
         "MAIL_PASSWORD, FLASKY_ADMIN",
     ]

@@ -77,12 +77,12 @@ def test_any_provider_by_its_addresses(authorize: str, alone: bool) -> None:
     [
         (
             {"oauth_client_id": "", "oauth_tenant": "t"},
-            "MAIL_OAUTH_CLIENT_ID is not set, and other MAIL_OAUTH_ variables are.",
+            "MAIL_OAUTH_CLIENT_ID is not set, but other MAIL_OAUTH_ variables are.",
         ),
         ({"username": ""}, "MAIL_USERNAME is not set: OAuth needs the mailbox that signs in."),
         (
             {"host": "smtp.163.com"},
-            "MAIL_OAUTH_TOKEN_URL is not set, and no preset knows the provider of MAIL_SERVER.",
+            "MAIL_OAUTH_TOKEN_URL is not set, and there is no OAuth preset for MAIL_SERVER.",
         ),
         (
             {"host": "smtp.office365.com", "oauth_client_secret": "s"},

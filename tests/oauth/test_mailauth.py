@@ -269,8 +269,8 @@ def test_a_device_endpoint_that_answers_nonsense(oauth: OAuthServer, device: lis
 def test_an_app_alone_needs_no_person(oauth: OAuthServer, use: Callable[..., None]) -> None:
     use(oauth_authorize_url="")
     assert run() == (
-        "The app signs in alone, with its secret: no person is needed.\n"
-        "It was issued an access token (from 127.0.0.1, valid for 60 min).\n"
+        "The app signs in alone, with its secret; no person needs to sign in.\n"
+        "An access token was issued (from 127.0.0.1, valid for 60 min).\n"
         "Next: manage.py sendtestmail --check\n"
     )
 
@@ -308,7 +308,7 @@ def test_delivery_that_is_on_hold_is_tried_again(oauth: OAuthServer, browse: Cal
     queue()
     Relay.current()
     breaker.report_failure(breaker.Permit(), Decision(outcome=Outcome.HOLD, delay=900), reason="x", diagnosis="")
-    assert "Delivery had stopped and is tried again now.\n" in browse(visit)[0]
+    assert "Delivery had stopped; retrying now.\n" in browse(visit)[0]
     assert breaker.admit() == breaker.Permit(probe=True, failures=1)
 
 
@@ -316,7 +316,7 @@ def test_delivery_that_is_on_hold_is_tried_again(oauth: OAuthServer, browse: Cal
     ("options", "words", "complaint"),
     [
         ({"oauth_authorize_url": "", "oauth_client_secret": ""}, [], "MAIL_OAUTH_AUTHORIZE_URL is not set, so no one"),
-        ({}, ["--device"], "127.0.0.1 has no sign-in by device code for mail: use --browser"),
+        ({}, ["--device"], "127.0.0.1 does not support device codes for mail: use --browser"),
     ],
 )
 def test_a_way_that_there_is_not(
@@ -391,9 +391,9 @@ class TestStatus:
         ("options", "columns", "line"),
         [
             ({"oauth_refresh_token": "mine"}, {}, "refresh token: from MAIL_OAUTH_REFRESH_TOKEN"),
-            ({"oauth_authorize_url": ""}, {}, "refresh token: none, and none is needed: the app signs in alone"),
+            ({"oauth_authorize_url": ""}, {}, "refresh token: none; not needed, because the app signs in alone"),
             ({}, {"refresh_token": "nonsense"}, "refresh token: stored, but encrypted with another key"),
-            ({}, {"access_token": "x", "expires_at": "past"}, "access token: ended 2026-01-02 03:04 UTC"),
+            ({}, {"access_token": "x", "expires_at": "past"}, "access token: expired 2026-01-02 03:04 UTC"),
             (
                 {},
                 {"error": "x: invalid_grant", "failed_at": "past"},
@@ -439,7 +439,7 @@ class TestRevoke:
         use(oauth_refresh_token=oauth.permit())
         tokens.Tokens(_mine())(Deadline(5))
         assert run("--revoke") == (
-            "Deleted here. To end the permission itself, remove the app in the account's settings at 127.0.0.1.\n"
+            "Deleted here. To revoke the permission, remove the app in the account's settings at 127.0.0.1.\n"
             "MAIL_OAUTH_REFRESH_TOKEN is still set: unset it, too.\n"
         )
         assert not OAuthToken.objects.exists()

@@ -77,7 +77,7 @@ def test_no_one_has_signed_in(use: Callable[..., None]) -> None:
         1,
         HEAD
         + """\
-FAIL token TokenRefused: no refresh token: a person must sign in once, by manage.py mailauth (N ms)
+FAIL token TokenRefused: no refresh token: sign in once with manage.py mailauth (N ms)
 cause: No one has signed in for this mailbox yet, so there is no refresh token.
 fix: Run manage.py mailauth once. For a Microsoft app that signs in alone, set MAIL_OAUTH_CLIENT_SECRET.
 """,
@@ -105,7 +105,7 @@ def test_a_server_of_tokens_that_does_not_work(oauth: OAuthServer, use: Callable
         HEAD
         + """\
 FAIL token TokenUnavailable: 127.0.0.1: HTTP 500 (N ms)
-cause: The authorization server cannot be reached, or does not work at the moment.
+cause: The authorization server cannot be reached or is temporarily unavailable.
 fix: No action needed; retrying automatically. If it persists, check the network.
 """,
     )
@@ -122,8 +122,8 @@ def test_a_token_for_another_mailbox(oauth: OAuthServer, use: Callable[..., None
         f"FAIL auth {refusal} (N ms)\n"
         f"server said: {refusal}\n"
         "cause: The mail server did not accept the access token for this user.\n"
-        "fix: MAIL_USERNAME must be the mailbox that signed in (manage.py mailauth --status), and the scope one for "
-        "SMTP.\n"
+        "fix: MAIL_USERNAME must be the mailbox that signed in (manage.py mailauth --status), and the scope must be "
+        "for SMTP.\n"
     )
 
 

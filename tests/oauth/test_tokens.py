@@ -59,7 +59,7 @@ def test_a_refresh_token_of_the_operator_brings_the_first_token(oauth: OAuthServ
 
 
 def test_without_a_refresh_token_a_person_is_asked_for(configured: Make) -> None:
-    with pytest.raises(TokenRefused, match=r"no refresh token: a person must sign in once, by manage\.py mailauth"):
+    with pytest.raises(TokenRefused, match=r"no refresh token: sign in once with manage\.py mailauth"):
         fetch(configured())
 
 

@@ -63,7 +63,7 @@ def smtp(at: int, **others: Any) -> dict[str, Any]:
     [
         ([], [], "No recipient: give an address, or set FLASKY_ADMIN"),
         (["ann"], ["admin@example.com"], "'ann' is not an email address"),
-        (["--check", "--via", "outbox"], ["admin@example.com"], "--check sends nothing"),
+        (["--check", "--via", "outbox"], ["admin@example.com"], "--check cannot be combined"),
     ],
 )
 def test_a_wrong_call(settings: Any, words: list[str], admins: list[str], complaint: str) -> None:
@@ -96,8 +96,8 @@ def test_a_wrong_configuration_is_said_before_anything_is_tried(
 @pytest.mark.parametrize(
     ("options", "warning"),
     [
-        ({"use_tls": True, "port": 465}, "MAIL_USE_TLS on port 465: that port speaks TLS from the first byte"),
-        ({"use_ssl": True, "port": 587}, "MAIL_USE_SSL on port 587: that port begins in clear"),
+        ({"use_tls": True, "port": 465}, "MAIL_USE_TLS on port 465: that port uses TLS from the first byte"),
+        ({"use_ssl": True, "port": 587}, "MAIL_USE_SSL on port 587: that port starts unencrypted"),
         ({"host": "relay.invalid"}, "the sender is flasky@example.com, which no provider accepts"),
     ],
 )
@@ -153,7 +153,7 @@ def test_what_is_said_in_the_users_language_is_not_what_is_typed(use_transport: 
 def test_the_other_mode_is_said_where_a_login_is_missing(use_transport: Callable[..., None]) -> None:
     with ScriptedRelay(extensions=("STARTTLS",)) as relay:
         use_transport(**smtp(relay.port, username="ann", password="secret"))
-        assert f"fix: Port {relay.port} answers in clear and offers STARTTLS: set MAIL_USE_TLS=true" in run()[1]
+        assert f"fix: Port {relay.port} starts unencrypted and offers STARTTLS: set MAIL_USE_TLS=true" in run()[1]
 
 
 def test_what_several_problems_have_in_common_is_said_once() -> None:

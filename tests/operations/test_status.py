@@ -37,7 +37,7 @@ def test_the_status_of_an_empty_outbox() -> None:
     assert facts["relay"]["state"] == "open"
     assert status.lines(facts) == [
         "messages  queued 0, sending 0, sent 0, failed 0, cancelled 0",
-        "relay  working",
+        "mail server  working",
         "last success  never",
     ]
 
@@ -87,18 +87,18 @@ def test_the_status_says_what_waits_since_when_and_why() -> None:
     assert facts["events"]["waiting"] == 1
     text = "\n".join(status.lines(facts))
     assert "oldest due  6" in text
-    assert f"relay  interrupted since {facts['relay']['since']}, 2 waiting: Connection refused" in text
+    assert f"mail server  interrupted since {facts['relay']['since']}, 2 waiting: Connection refused" in text
     assert "next probe  20" in text
     assert "events waiting for a digest  1" in text
 
 
 def test_a_held_relay_and_a_pause_are_named() -> None:
     fail(Outcome.HOLD, reason="535 wrong password")
-    assert any(
-        line.startswith("relay  on hold") and "535 wrong password" in line for line in status.lines(Status().as_json())
-    )
+    lines = status.lines(Status().as_json())
+    assert any(line.startswith("mail server  on hold") and "535 wrong password" in line for line in lines)
     breaker.pause("maintenance")
-    assert any(line.startswith("relay  paused") and "maintenance" in line for line in status.lines(Status().as_json()))
+    lines = status.lines(Status().as_json())
+    assert any(line.startswith("mail server  paused") and "maintenance" in line for line in lines)
 
 
 def test_the_status_names_when_the_next_digest_is_due(settings: Any) -> None:
@@ -130,7 +130,7 @@ def test_a_relay_in_trouble_is_explained() -> None:
     found = verdict()
     assert (found.mood, found.words) == ("bad", "535 5.7.8 wrong")
     assert "action required" in str(found.headline)
-    assert "did not accept user and password" in str(found.cause)
+    assert "did not accept the user name and password" in str(found.cause)
     assert "MAIL_PASSWORD" in str(found.fix)
 
 

@@ -64,12 +64,12 @@ def test_our_own_mails_give_no_cause_to_complain(template: str, language: str) -
 @pytest.mark.parametrize(
     ("html", "text", "complaint"),
     [
-        ('<a href="/x">', "t", "A link is not absolute, so it leads nowhere in a mail: /x"),
-        ('<a href="">', "t", 'A link is not absolute, so it leads nowhere in a mail: ""'),
+        ('<a href="/x">', "t", "A link is not absolute, so it does not work in a mail: /x"),
+        ('<a href="">', "t", 'A link is not absolute, so it does not work in a mail: ""'),
         (
             '<a href="//flasky.example.com/">',
             "t",
-            "A link is not absolute, so it leads nowhere in a mail: //flasky.exam",
+            "A link is not absolute, so it does not work in a mail: //flasky.exam",
         ),
         (
             "",
@@ -77,7 +77,7 @@ def test_our_own_mails_give_no_cause_to_complain(template: str, language: str) -
             "A link leads to another host than FLASKY_URL (flasky.example.com): https://oth",
         ),
         ('<img src="x.png">', "t", "A picture has no alt text: x.png"),
-        ("", " \n", "There is no text part: spam filters count that against a mail."),
+        ("", " \n", "There is no text part, which spam filters penalize."),
         ('<p style="width: 700px">', "t", "Something is 700 px wide; more than 600 px is cut or scrolls on a phone."),
         ('<table width="640">', "t", "Something is 640 px wide; more than 600 px is cut or scrolls on a phone."),
         ("x" * 90_001, "t", "The HTML has 90001 bytes: with more than 104448 Gmail would hide the rest."),

@@ -27,7 +27,7 @@ class Command(runserver.Command):
         self.stdout.flush()
         links = urlsplit(settings.FLASKY_URL)
         if links.hostname in ("localhost", "127.0.0.1", "::1") and (links.port or 80) != server_port:
-            words = _("Links in mails lead to FLASKY_URL=%(url)s, and the site is on port %(port)d.")
+            words = _("Links in mails lead to FLASKY_URL=%(url)s, but the site is on port %(port)d.")
             self.stderr.write(self.style.WARNING(words % {"url": settings.FLASKY_URL, "port": server_port}))
         if self._has_checks:
             self.check()
@@ -36,16 +36,16 @@ class Command(runserver.Command):
 def _lines(url: str) -> list[str]:
     """Four lines for the terminal."""
     if settings.MAIL_BACKEND == "inbox":
-        mail = _("Inbox:  %s (type a name on the site, and its mail arrives here)") % f"{url}/inbox/"
+        mail = _("Inbox:  %s (type a name on the site, and the mail appears here)") % f"{url}/inbox/"
         more = _("To send real mail, set in .env: %s") % (
             "MAIL_BACKEND=smtp, MAIL_SERVICE=gmail (163, qq …), MAIL_USERNAME, MAIL_PASSWORD, FLASKY_ADMIN"
         )
     else:
-        mail = _("Mail:   by %s (test it: manage.py sendtestmail)") % transport.describe()
+        mail = _("Mail:   through %s (to test: manage.py sendtestmail)") % transport.describe()
         more = _("To keep mail on this machine and read it at %s, set MAIL_BACKEND=inbox") % f"{url}/inbox/"
     return [
-        _("Site:   %s (to stop it: CONTROL-C)") % f"{url}/",
+        _("Site:   %s (to stop: CONTROL-C)") % f"{url}/",
         mail,
-        _("Admin:  %s (to make a login: make admin)") % f"{url}/admin/",
+        _("Admin:  %s (to create a login: make admin)") % f"{url}/admin/",
         more,
     ]

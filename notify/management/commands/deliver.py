@@ -45,7 +45,7 @@ class Command(BaseCommand):
     ) -> None:
         connections = conf.NOTIFY_CONNECTIONS if connections is None else connections
         if not 1 <= connections <= 256:
-            raise CommandError(_("--connections is a number from 1 to 256"), returncode=2)
+            raise CommandError(_("--connections must be a number from 1 to 256"), returncode=2)
         if getattr(self, "_called_from_command_line", False):  # not by call_command
             gc.freeze()  # what is loaded by now stays: neither the work nor the end looks through it for garbage
         dispatch.disable()
@@ -66,7 +66,7 @@ class Command(BaseCommand):
         dispatch.look()
         if (relay := Relay.current()).state != Relay.State.OPEN:
             said = {"state": relay.get_state_display(), "reason": relay.reason}
-            self.stderr.write(printable(_("The relay is %(state)s: %(reason)s") % said))
+            self.stderr.write(printable(_("The mail server is %(state)s: %(reason)s") % said))
         waiting = Message.objects.unfinished().count()
         self.stdout.write(f"sent {tally.sent}, retry {tally.retry}, failed {tally.failed}, waiting {waiting}")
 

@@ -31,14 +31,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
-            "Sign in once for the mailbox that sends (OAuth 2), and keep the refresh token, encrypted."
+            "Sign in once for the mailbox that sends (OAuth 2), and store the refresh token, encrypted."
         )
         how = parser.add_mutually_exclusive_group()
-        how.add_argument("--device", action="store_true", help=_("by a code that is entered on any device (Microsoft)"))
-        how.add_argument("--browser", action="store_true", help=_("by a browser that is sent back to this machine"))
-        how.add_argument("--status", action="store_true", help=_("show whose tokens there are, and until when"))
+        how.add_argument("--device", action="store_true", help=_("sign in with a code on any device (Microsoft)"))
+        how.add_argument("--browser", action="store_true", help=_("sign in with a browser redirected to this machine"))
+        how.add_argument("--status", action="store_true", help=_("show the stored tokens and when they expire"))
         how.add_argument("--revoke", action="store_true", help=_("revoke the refresh token and delete it"))
-        parser.add_argument("--port", type=int, default=0, help=_("of 127.0.0.1, with --browser; default: a free one"))
+        parser.add_argument("--port", type=int, default=0, help=_("port on 127.0.0.1 for --browser; default: any"))
 
     def handle(
         self, *args: Any, device: bool, browser: bool, status: bool, revoke: bool, port: int, **options: Any
@@ -70,10 +70,10 @@ class Command(BaseCommand):
         return found
 
     def _try_app(self, configuration: Configuration) -> None:
-        self._say(_("The app signs in alone, with its secret: no person is needed."))
+        self._say(_("The app signs in alone, with its secret; no person needs to sign in."))
         tokens.forget()
         found = tokens.Tokens(configuration)(Deadline(tokens.REQUEST_SECONDS))
-        self._say(_("It was issued an access token (%s).") % found.origin)
+        self._say(_("An access token was issued (%s).") % found.origin)
         self._say(_("Next: manage.py sendtestmail --check"))
 
     def _sign_in(self, configuration: Configuration, *, by_device: bool, by_browser: bool, port: int) -> None:
@@ -86,7 +86,7 @@ class Command(BaseCommand):
             raise CommandError(_("MAIL_OAUTH_AUTHORIZE_URL is not set, so no one can sign in."), returncode=2)
         else:
             raise CommandError(
-                _("%s has no sign-in by device code for mail: use --browser") % authority.host, returncode=2
+                _("%s does not support device codes for mail: use --browser") % authority.host, returncode=2
             )
         if not answer.refresh_token:
             raise CommandError(
@@ -96,7 +96,7 @@ class Command(BaseCommand):
         tokens.forget()
         self._say(_("Signed in. The refresh token is stored, encrypted, and access tokens are renewed automatically."))
         if actions.probe():
-            self._say(_("Delivery had stopped and is tried again now."))
+            self._say(_("Delivery had stopped; retrying now."))
         self._say(_("Next: manage.py sendtestmail --check"))
 
     def _by_device(self, configuration: Configuration) -> Answer:
@@ -139,7 +139,7 @@ class Command(BaseCommand):
             self._say(_("Revoked at %s and deleted here.") % host)
         else:
             self._say(
-                _("Deleted here. To end the permission itself, remove the app in the account's settings at %s.") % host
+                _("Deleted here. To revoke the permission, remove the app in the account's settings at %s.") % host
             )
         if configuration.refresh_token:
             self._say(_("MAIL_OAUTH_REFRESH_TOKEN is still set: unset it, too."))
@@ -186,7 +186,7 @@ def _refresh_token(row: OAuthToken, configuration: Configuration) -> str:
         return _("stored, but encrypted with another key")
     if not token:
         return (
-            _("none, and none is needed: the app signs in alone")
+            _("none; not needed, because the app signs in alone")
             if configuration.app_alone
             else _("none: run manage.py mailauth")
         )
@@ -195,14 +195,14 @@ def _refresh_token(row: OAuthToken, configuration: Configuration) -> str:
     return (
         _("stored, until %s") % _moment(row.refresh_expires_at)
         if row.refresh_expires_at
-        else _("stored; no end is known")
+        else _("stored; expiry not known")
     )
 
 
 def _until(moment: datetime | None) -> str:
     if moment is None:
         return _("none")
-    return (_("valid until %s") if moment > timezone.now() else _("ended %s")) % _moment(moment)
+    return (_("valid until %s") if moment > timezone.now() else _("expired %s")) % _moment(moment)
 
 
 def _moment(moment: datetime | None) -> str:

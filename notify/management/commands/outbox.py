@@ -53,7 +53,7 @@ class Command(BaseCommand):
 
     def _action(self, actions: Any, name: str, does: str) -> ArgumentParser:
         action: ArgumentParser = actions.add_parser(name, help=does, description=does)
-        action.add_argument("--json", action="store_true", help=_("answer in JSON"))
+        action.add_argument("--json", action="store_true", help=_("print JSON"))
         return action
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
@@ -115,7 +115,7 @@ class Command(BaseCommand):
     def _purge(self, days: int | None, visitors: bool = False, **options: Any) -> dict[str, Any]:
         days = conf.NOTIFY_KEEP_DAYS if days is None else days
         if days < 0:
-            raise CommandError(_("--days is a whole number from 0"), returncode=2)
+            raise CommandError(_("--days must be a whole number, 0 or more"), returncode=2)
         return actions.purge(days=days, visitors=visitors)
 
     def _chosen(self, messages: MessageQuerySet, *, ids: Sequence[int], all: bool, **options: Any) -> MessageQuerySet:

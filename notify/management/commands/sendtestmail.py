@@ -28,8 +28,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--via", choices=["direct", "outbox"], default="direct", help=_("outbox: queue it for the running worker")
         )
-        parser.add_argument("--json", action="store_true", help=_("the same facts as JSON"))
-        parser.add_argument("--list-services", action="store_true", help=_("the presets that MAIL_SERVICE knows"))
+        parser.add_argument("--json", action="store_true", help=_("print JSON"))
+        parser.add_argument("--list-services", action="store_true", help=_("list the presets for MAIL_SERVICE"))
 
     def handle(
         self, *args: Any, addresses: list[str], check: bool, via: str, json: bool, list_services: bool, **options: Any
@@ -39,7 +39,7 @@ class Command(BaseCommand):
             return
         if check and via == "outbox":
             raise CommandError(
-                _("--check sends nothing, so nothing can go through the outbox: choose one"), returncode=2
+                _("--check cannot be combined with --via outbox, because it sends nothing"), returncode=2
             )
         self_test = SelfTest(self._recipients(addresses), (lambda stage: None) if json else self._tell)
         if via == "direct":

@@ -35,11 +35,11 @@ def other_mode(options: dict[str, Any]) -> str:
 
 def _advice(mode: str, port: int) -> str:
     words = {
-        "ssl": _("Port %d answers in TLS from the first byte: set MAIL_USE_SSL=true and MAIL_USE_TLS=false."),
-        "tls": _("Port %d answers in clear and offers STARTTLS: set MAIL_USE_TLS=true and MAIL_USE_SSL=false."),
+        "ssl": _("Port %d uses TLS from the first byte: set MAIL_USE_SSL=true and MAIL_USE_TLS=false."),
+        "tls": _("Port %d starts unencrypted and offers STARTTLS: set MAIL_USE_TLS=true and MAIL_USE_SSL=false."),
         "plain": _(
-            "Port %d answers in clear and offers no TLS: set MAIL_USE_TLS=false and MAIL_USE_SSL=false if that network "
-            "is to be trusted, or use the relay's other port."
+            "Port %d is unencrypted and offers no TLS: set MAIL_USE_TLS=false and MAIL_USE_SSL=false if you trust that "
+            "network, or use another port of the mail server."
         ),
     }
     return words[mode] % port

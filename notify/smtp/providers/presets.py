@@ -14,16 +14,18 @@ LOGINS = MappingProxyType(
     {
         "account": _("the account's password"),
         "api-key": _("an API key"),
-        "app-password": _("an app password, made in the account's security settings; never the account's own"),
+        "app-password": _("an app password, created in the account's security settings; not the account password"),
         "bridge": _("the password that the bridge shows"),
-        "client-password": _("a client password, made in the account's settings"),
-        "code": _("an authorization code (授权码), made in the webmail when SMTP is switched on; never the password"),
+        "client-password": _("a client password, created in the account's settings"),
+        "code": _(
+            "an authorization code (授权码), created in the webmail when SMTP is turned on; not the login password"
+        ),
         "email-password": _("the password for e-mail programs, set in the account's settings"),
         "none": _("nothing: no login"),
         "oauth": _("none: manage.py mailauth obtains a token (OAuth 2)"),
-        "ses": _("SMTP credentials, made in the SES console; not AWS access keys"),
+        "ses": _("SMTP credentials, created in the SES console; not AWS access keys"),
         "smtp-key": _("an SMTP key"),
-        "smtp-password": _("SMTP credentials, made in the provider's console"),
+        "smtp-password": _("SMTP credentials, created in the provider's console"),
         "token": _("an SMTP token"),
     }
 )
@@ -42,20 +44,20 @@ NOTES = MappingProxyType(
     {
         "": "",
         "21vianet": _("Operated by 21Vianet."),
-        "bridge": _("The bridge's certificate is its own: export it, and let SSL_CERT_FILE name it."),
+        "bridge": _("The bridge uses a self-signed certificate: export it, and set SSL_CERT_FILE to the file."),
         "directmail": _("The sender address is created in the DirectMail console."),
         "gmail": _(
             "Needs 2-step verification for app passwords. From is rewritten to the login unless it is a verified alias."
         ),
-        "microsoft-off": _("Microsoft takes no password here, only OAuth 2."),
+        "microsoft-off": _("Microsoft does not accept passwords here, only OAuth 2."),
         "microsoft-retiring": _(
             "An administrator must allow authenticated SMTP for the mailbox. Passwords are off by default from the end "
             "of December 2026."
         ),
-        "proton": _("SMTP tokens are for business plans with a domain; others run Proton Mail Bridge."),
-        "webmail-programs": _("Sending from programs is switched on in the webmail."),
-        "webmail-smtp": _("SMTP is switched on in the webmail."),
-        "workspace": _("For Google Workspace; an administrator allows it."),
+        "proton": _("SMTP tokens are for business plans with a domain; with other plans, run Proton Mail Bridge."),
+        "webmail-programs": _("Turn on sending from programs in the webmail."),
+        "webmail-smtp": _("Turn on SMTP in the webmail."),
+        "workspace": _("For Google Workspace; an administrator must allow it."),
     }
 )
 # The mode that a port means where the provider's own table says nothing of it.

@@ -313,7 +313,7 @@ class Relay(models.Model):
 
     class Meta:
         verbose_name = _("relay")
-        verbose_name_plural = _("overview")  # where the admin lists tables: the relay has one page
+        verbose_name_plural = _("dashboard")  # where the admin lists tables: the relay has one page
         constraints = [models.UniqueConstraint(name="relay_once", fields=["fingerprint"])]
 
     def __str__(self) -> str:

@@ -57,7 +57,7 @@ def refuse_large_bodies(get_response: Handler) -> Handler:
 
 
 def say_what_pages_may_load(get_response: Handler) -> Handler:
-    """Content-Security-Policy and Permissions-Policy, except where a view has set one of its own.
+    """Content-Security-Policy and Permissions-Policy, except where a view has set its own.
 
     Django 6.0 brings a middleware for the former; this one is the same on 5.2. Django's own debug pages style
     themselves inline, so they go without, as there.

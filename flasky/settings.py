@@ -1,4 +1,4 @@
-"""Settings: the only reader of the environment. Every variable stands in .env.example with its default."""
+"""Settings: the only reader of the environment. Every variable is in .env.example with its default."""
 
 import contextlib
 import inspect
@@ -173,7 +173,7 @@ _database["CONN_MAX_AGE"] = 60
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", [code for code, _ in LANGUAGES])
 USE_I18N = True
-# One catalogue for the app, the templates beside it and the project: whoever takes the app over has its words.
+# One catalogue for the app, the templates beside it and the project: projects that install the app get its texts.
 LOCALE_PATHS = [BASE_DIR / "notify" / "locale"]
 TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 USE_TZ = True
@@ -291,7 +291,7 @@ NOTIFY_ALERT_URLS = env.secret("NOTIFY_ALERT_URLS")
 NOTIFY_ALERT_AFTER = env.number("NOTIFY_ALERT_AFTER", 300)
 NOTIFY_ALERT_FAILURES = env.number("NOTIFY_ALERT_FAILURES", 10)
 NOTIFY_HEARTBEAT_URL = env.secret_url("NOTIFY_HEARTBEAT_URL")
-# A broker that refuses or stays silent costs whoever wakes delivery a second at most; the row is kept anyway.
+# A broker that refuses or does not answer delays the caller a second at most; the row is kept anyway.
 NOTIFY_CELERY_APP = "flasky.celery.app"
 CELERY_BROKER_URL = env.secret("CELERY_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")
 CELERY_BROKER_CONNECTION_TIMEOUT = 1

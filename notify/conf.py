@@ -23,7 +23,7 @@ NOTIFY_KEEP_DAYS: int  # how long `outbox purge` leaves finished messages
 NOTIFY_READY_SECONDS: int  # age of the oldest due message at which health falls short
 NOTIFY_METRICS_TOKEN: str  # bearer token for /metrics; "": staff only
 NOTIFY_FOLD_ERRORS: bool  # server errors of a kind are counted in a digest after the first; False: each is mailed
-NOTIFY_ALERT_URLS: str | list[str]  # Apprise URLs that are told when mail does not work (secrets)
+NOTIFY_ALERT_URLS: str | list[str]  # Apprise URLs that get an alert when mail does not work (secrets)
 NOTIFY_ALERT_AFTER: int  # seconds that delivery may be interrupted before that is reported there
 NOTIFY_ALERT_FAILURES: int  # more messages than this that failed within an hour are reported; 0: never
 NOTIFY_HEARTBEAT_URL: str  # asked once a minute while mail works (a secret)

@@ -149,11 +149,11 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.filter(state__in=[Message.State.QUEUED, Message.State.FAILED, Message.State.CANCELLED])
 
     def finished(self) -> "MessageQuerySet":
-        """Sent, failed or cancelled: nobody will touch it unless an operator does."""
+        """Sent, failed or cancelled: it changes only if an operator acts."""
         return self.filter(state__in=[Message.State.SENT, Message.State.FAILED, Message.State.CANCELLED])
 
     def cancellable(self) -> "MessageQuerySet":
-        """Waiting, and in nobody's hands."""
+        """Queued, and not claimed by a worker."""
         return self.unfinished().filter(state=Message.State.QUEUED)
 
 
@@ -208,7 +208,7 @@ class Message(models.Model):
             models.Index(name="message_by_message_id", fields=["message_id"]),
             # Read by the desk, which counts those that failed, and by the admin's list. What is sent at the first try,
             # nearly every message, enters neither this nor the next. Together, as the conditions of indexes are what
-            # PostgreSQL prepares anew for every settle.
+            # PostgreSQL prepares again for every settle.
             models.Index(
                 name="message_unsent",
                 fields=["state", "id"],

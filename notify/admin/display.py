@@ -1,4 +1,4 @@
-"""What a stored mail says, for people: headers, text, HTML and attachments, read from bytes nobody vouches for.
+"""What a stored mail says, for people: headers, text, HTML and attachments, read from untrusted bytes.
 
 Not by Python's email package: it recurses into nested parts, takes quadratic time over long headers, and decodes with
 any codec that a mail names. Here the work is linear in the size of the mail, and what exceeds a limit is left out.

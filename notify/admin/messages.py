@@ -1,4 +1,4 @@
-"""Messages: what waits, what failed and why, and what each of them says."""
+"""Messages in the admin: queued, sent and failed ones, with the reasons and the content."""
 
 from collections.abc import Callable
 from functools import partial
@@ -103,7 +103,7 @@ class MessageAdmin(WrittenByMachine):
 
     @admin.display(description=gettext_lazy("cause"))
     def cause(self, message: Message) -> str:
-        """In words; in the relay's own where nobody knows better."""
+        """The cause in words, or the mail server's reply if the cause is unknown."""
         reply = "" if message.state == Message.State.SENT else Truncator(message.reply).chars(REPLY_SHOWN)
         return format_html("{} {}", uncertain_badge(message), changelist.words_of(message.diagnosis) or reply)
 

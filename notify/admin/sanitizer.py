@@ -1,4 +1,4 @@
-"""HTML nobody vouches for, as HTML that can only be looked at: no link, no form, no script, no picture from elsewhere.
+"""Untrusted HTML, turned into HTML that can only be looked at: no link, no form, no script, no picture from elsewhere.
 
 The tokens are those of the HTML standard (13.2.5). What is on the lists below is written again, in one form that every
 browser reads alike; all else is left out. The work is linear, which neither html.parser nor sanitizers that build a

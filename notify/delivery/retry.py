@@ -47,8 +47,8 @@ def decide(
 
     `attempts`: earlier attempts at this message. `relay_failures`: failed tries in a row since the relay became
     unusable. `poisonings`: earlier attempts that broke while the message was prepared. `expired`: too old to try
-    again. `own_sender`: the message bears a sender of its own, not the configured one, so that a refused sender says
-    nothing of the others. `spread`: from -1 to 1, in place of chance.
+    again. `own_sender`: the message has its own sender, not the configured one, so that a refusal of it does not
+    concern other messages. `spread`: from -1 to 1, in place of chance.
     """
     outcome = _outcome(failure, diagnosis, own_sender)
     if outcome.blames_relay:

@@ -62,7 +62,7 @@ class StoredMessage(EmailMultiAlternatives):
             self._name_from_headers()
 
     def recipients(self) -> list[str]:
-        """Bare addresses: those of the envelope, whoever the headers name."""
+        """Bare addresses: those of the envelope, not of the headers."""
         return list(self._recipients)
 
     def message(self, **kwargs: Any) -> Any:
@@ -119,7 +119,7 @@ class StoredMessage(EmailMultiAlternatives):
     def _name_from_headers(self) -> None:
         """Sender, recipient and Reply-To with their display names, for a row of a message stored for SMTP.
 
-        The row's own recipient is the only one: a backend that knows no envelope would send to all it is told.
+        The row's own recipient is the only one: a backend without an envelope would send to all that it is given.
         """
         sender, own = _ascii(self.claimed.sender), _ascii(self.claimed.recipient)
         self.from_email = next(

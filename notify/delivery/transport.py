@@ -28,7 +28,7 @@ def connect() -> BaseEmailBackend:
     config = conf.transport()
     if not config["BACKEND"]:
         raise ImproperlyConfigured('MAILERS has no "transport": no mail server is configured')
-    # From Django 6.1 a backend is told which of MAILERS it is; one that is not told reads deprecated settings.
+    # From Django 6.1 a backend gets the alias of its entry in MAILERS; without it, it reads deprecated settings.
     alias = {"alias": "transport"} if django.VERSION >= (6, 1) else {}
     backend: BaseEmailBackend = import_string(config["BACKEND"])(**alias, **config["OPTIONS"])
     return backend

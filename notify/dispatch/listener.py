@@ -22,7 +22,7 @@ def send() -> None:
 
 
 class Listener:
-    """Sets `wakes` at each wake-up, in a thread with a session of its own. `hears`: whether wake-ups arrive now.
+    """Sets `wakes` at each wake-up, in a thread with its own session. `hears`: whether wake-ups arrive now.
 
     Behind a pool in transaction mode they do not arrive; that is logged once, and the thread ends.
     """

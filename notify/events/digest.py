@@ -196,7 +196,7 @@ def _store_digest(topic: str, now: datetime) -> int:
 
 
 def _mark_all(topic: str, now: datetime) -> bool:
-    """Mark what a stored digest covers, in short transactions; whoever dies in between, another worker goes on.
+    """Mark what a stored digest covers, in short transactions; if a worker dies in between, another one continues.
 
     True once all is marked.
     """

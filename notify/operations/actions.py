@@ -28,11 +28,11 @@ from notify.rendering.message import build, new_message_id, site_time
 State = Message.State
 POLL_SECONDS = 0.2
 ADDRESSES = 10  # that a person may type in one line
-PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks nobody
+PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks no other process
 CHANGED_AT_ONCE = 5000  # likewise
 UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
 
-_way = lazy(transport.describe, str)  # in the language of the mail, not of whoever asks for it
+_way = lazy(transport.describe, str)  # in the language of the mail, not of the user
 
 
 def retry(messages: MessageQuerySet) -> int:
@@ -46,7 +46,7 @@ def retry(messages: MessageQuerySet) -> int:
 
 
 def cancel(messages: MessageQuerySet) -> int:
-    """Never send what waits; returns how many. A message in a worker's hands is not to be stopped any more."""
+    """Cancel queued messages; returns how many. A message that a worker is sending cannot be stopped."""
     return messages.cancellable().update(state=State.CANCELLED, claim="")
 
 
@@ -183,7 +183,7 @@ def _copy(message: Message, recipient: str) -> Message:
     if recipient != message.recipient:  # or it would go to all whom the whole message names
         kept = attributes.of_one(kept)
     now, message_id = clock.stamp(), new_message_id(message.sender)
-    # Byte by byte: parsed and written anew, long and encoded headers would come out as others.
+    # Byte by byte: parsing and re-encoding would change long and encoded headers.
     head, gap, body = bytes(message.body.mime).partition(b"\r\n\r\n")
     fields = [field for field in re.split(rb"\r\n(?![ \t])", head) if not re.match(rb"(?i)(message-id|date):", field)]
     fields += [f"Message-ID: {message_id}".encode(), f"Date: {format_datetime(site_time(timezone.now()))}".encode()]

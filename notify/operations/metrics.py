@@ -2,7 +2,7 @@
 
 What counts up (`_total`, `_count`, `_sum`) is the table of hourly counts, which delivery adds to and which nothing
 takes from: neither a purge nor the retry of a failed message makes a counter go down. A worker that is killed takes up
-to ten seconds of its `sent` with it. What waits, or has failed and was not seen to, is counted in the messages.
+to ten seconds of its `sent` with it. Queued and failed messages are counted in the table of messages.
 Labels `cause` are ids of diagnoses, "unknown" for a reply that is none of them.
 """
 

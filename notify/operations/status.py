@@ -161,7 +161,7 @@ class Status:
 
     @property
     def verdict(self) -> Verdict:
-        """What an operator is told first."""
+        """What an operator sees first."""
         relay, now = self.relay, self.now
         match relay.state:
             case Relay.State.PAUSED:

@@ -84,7 +84,7 @@ class EmailBackend(DjangoEmailBackend):
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext:
-        """Django's trusts nobody where a client certificate is to be shown; this one whom the machine trusts."""
+        """Django's trusts no authority when there is a client certificate; this one trusts those of the machine."""
         context = ssl.create_default_context()
         if self.ssl_certfile or self.ssl_keyfile:
             context.load_cert_chain(self.ssl_certfile or "", self.ssl_keyfile, password=_no_password)

@@ -100,9 +100,9 @@ class Connection(Login):
         """Send one message (CRLF line ends, no dots stuffed); returns the recipients refused while others were taken.
 
         The envelope of the message that follows travels with this body where the relay takes that (RFC 2920 3.1).
-        A message of eight bits is written anew in seven for a relay without 8BITMIME (RFC 6152), or ValueError raised.
+        An eight-bit message is re-encoded in seven bits for a relay without 8BITMIME (RFC 6152), or ValueError raised.
         Raises SMTPSenderRefused, SMTPRecipientsRefused (all of them), SMTPDataError, SMTPServerDisconnected,
-        TimeoutError. Phase `end` without a reply means: all was handed over, and nobody knows (RFC 1047).
+        TimeoutError. Phase `end` without a reply means: all was transferred, and the outcome is unknown (RFC 1047).
         """
         if envelope.eight_bit and "8bitmime" not in self.esmtp_features:
             data = seven_bit(data)
@@ -233,7 +233,7 @@ class Connection(Login):
         """After a refusal: hear the answers that are still under way, and forget the transaction."""
         if pipelined:
             codes = [self.getreply()[0] for _ in range(asked - answered)]
-            if codes and codes[-1] == 354:  # DATA was taken though nobody is left to get it (RFC 2920 3.1)
+            if codes and codes[-1] == 354:  # DATA was accepted although no recipient is left (RFC 2920 3.1)
                 self.send(b".\r\n")
                 self.getreply()
         self.rset()

@@ -18,7 +18,7 @@ _HARMLESS = {"addr-spec local part with no domain", "local-part contains non-ASC
 
 
 class Envelope(NamedTuple):
-    """Who sends to whom, and what the relay is told of the body: its bytes (0: nothing) and whether all are ASCII."""
+    """Sender and recipients, and what is announced of the body: size in bytes (0: nothing) and whether it is ASCII."""
 
     sender: str
     recipients: Sequence[str]

@@ -32,9 +32,9 @@ _TEXT_LIMIT = 2000  # characters of a relay's words that are kept
 class Failure:
     """`code` is the SMTP reply code or None where nothing was answered; `enhanced` an RFC 3463 code or "".
 
-    `broken`: the connection broke, was never made or went silent; nobody refused anything.
+    `broken`: the connection broke, was never made or went silent; nothing was refused.
     `unheard`: the whole message was handed over and its answer never came (RFC 1047), so it may have been taken.
-    `local`: the reply is what the relay would have said, and nobody asked it (a message over its SIZE, say).
+    `local`: the reply is what the relay would have said, without asking it (such as for a message over its SIZE).
     `api`: a mail provider's API failed, and `code` is an HTTP status. `final`: it refused, and time will not mend that.
     """
 
@@ -57,7 +57,7 @@ class Failure:
 
 
 def from_exception(error: BaseException, *, secrets: Iterable[str] = ()) -> Failure:
-    """The facts of an exception from any email backend. Ours says its `phase`; for others it is told by type."""
+    """The facts of an exception from any email backend. Ours has its `phase`; for others it follows from the type."""
     if not hasattr(error, "phase") and (refusal := api.read(error)):
         words = scrub(refusal.text, secrets)[:_TEXT_LIMIT]
         return Failure(
@@ -165,7 +165,7 @@ def _phase(error: BaseException, code: int | None) -> str:
         case ConnectionRefusedError():
             return "connect"
         case smtplib.SMTPException() | OSError():
-            # Without a phase nobody can say whether the message had been handed over: the careful reading.
+            # Without a phase it is unknown whether the message had been transferred: assume that it had.
             return "end" if code is None else "data"
         case _:
             return PREPARE

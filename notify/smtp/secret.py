@@ -182,7 +182,7 @@ def _mark(places: bytearray, begin: int, end: int) -> None:
 @lru_cache(maxsize=64)  # every reply of every relay is looked through
 def _grams(secrets: tuple[str, ...]) -> _Grams:
     encoded = [_folded(each) for secret in secrets for each in _encoded(secret.encode("utf-8", "surrogatepass"))]
-    # The second: as it shows where nobody knew that it is UTF-8.
+    # The second: as it shows where UTF-8 was read as another encoding.
     plain = [
         _folded(each) for secret in secrets for each in (secret, secret.encode("utf-8", "replace").decode("latin-1"))
     ]

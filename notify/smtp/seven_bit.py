@@ -1,4 +1,4 @@
-"""A message for relays that take no eight bits: the same mail, its bodies encoded anew (RFC 6152 section 3)."""
+"""A message for relays that take no eight bits: the same mail, its bodies re-encoded (RFC 6152 section 3)."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ _UNENCODED = ("", "7bit", "8bit", "binary")
 def seven_bit(data: bytes) -> bytes:
     """The message (CRLF line ends) in ASCII; parts that are ASCII already stay as they are.
 
-    Raises ValueError for what cannot be read, and so not be written anew: bytes beyond ASCII in a base64 part, say.
+    Raises ValueError for what cannot be decoded and re-encoded, such as non-ASCII bytes in a base64 part.
     """
     message: EmailMessage = email.message_from_bytes(data, policy=_POLICY)
     for part in message.walk():

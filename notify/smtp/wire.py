@@ -63,7 +63,7 @@ class ObservedPhase(Phase):
 
 
 def _unheard(detail: str) -> None:
-    """Nobody observes."""
+    """Does nothing: there is no observer."""
 
 
 class Wire(smtplib.SMTP):
@@ -110,7 +110,7 @@ class Wire(smtplib.SMTP):
             raise smtplib.SMTPServerDisconnected("please run connect() first")
         rest = memoryview(s.encode("utf-8") if isinstance(s, str) else s)
         try:
-            while rest:  # not sendall(): over TLS its timeout begins anew with every 16 KiB
+            while rest:  # not sendall(): over TLS its timeout restarts with every 16 KiB
                 self._arm()
                 rest = rest[self.sock.send(rest) :]
         except TimeoutError as error:
@@ -152,7 +152,7 @@ class Wire(smtplib.SMTP):
         return hush(words.decode("utf-8", "surrogateescape"), self.secrets).encode("utf-8", "surrogateescape")
 
     def _arm(self) -> None:
-        """Give the socket what is left of the deadline; anew only where that differs, as each time is a system call."""
+        """Set the socket timeout to what is left of the deadline; only if it differs, as each call is a system call."""
         left = self.deadline.remaining()
         if left is None or self._armed is None or not 0 <= self._armed - left < ARMED_WITHIN:
             self.sock.settimeout(left)  # type: ignore[union-attr]  # the callers have looked

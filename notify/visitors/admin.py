@@ -1,4 +1,4 @@
-"""Visitors: to search and to add, and by which mail each was told of."""
+"""Visitors: to search and to add, with the mail that notified of each."""
 
 from typing import Any
 

@@ -2,7 +2,7 @@
 
 Counted in the database for all processes, each kind on its own.
 
-A row per client and ten seconds; nobody waits for another client's row. No 60 seconds ever hold more than the limit; a
+A row per client and ten seconds; no client waits for another's row. No 60 seconds ever hold more than the limit; a
 place that was taken is free again after 60 to 70 seconds. Refused posts are not counted. Without a limit nothing is
 read or written.
 """
@@ -45,7 +45,7 @@ def take_back(request: HttpRequest, *, kind: str = "") -> None:
 
 
 def client_address(request: HttpRequest) -> str:
-    """Whoever spoke to us; behind NOTIFY_TRUSTED_PROXIES proxies, whoever spoke to the first of them."""
+    """The address that connected to us; behind NOTIFY_TRUSTED_PROXIES proxies, to the first of them."""
     proxies = conf.NOTIFY_TRUSTED_PROXIES
     forwarded = [each.strip() for each in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if each.strip()]
     if proxies and len(forwarded) >= proxies:

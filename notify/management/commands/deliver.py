@@ -1,4 +1,4 @@
-"""manage.py deliver: sends what is due and ends, or goes on sending until it is told to stop."""
+"""manage.py deliver: sends what is due and exits, or keeps sending until it is stopped."""
 
 import argparse
 import gc

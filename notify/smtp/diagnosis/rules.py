@@ -16,7 +16,7 @@ FOR_GOOD = tuple(range(500, 600))
 _TOKEN = ("token",)
 _OF_RECIPIENT = ("recipient", "data", "end")
 _STATUS = re.compile(r"#?([245]\.\d{1,3}\.\d{1,3})\b")
-# Links, addresses and the names of hosts: what stands in them by chance says nothing.
+# Links, addresses and host names: words in them mean nothing for the diagnosis.
 _NAMES = re.compile(
     r"\bhttps?:\S+|\S+@\S+|(?<![\w.-])(?=[\d.-]*[a-z])[a-z\d-]+(?:\.[a-z\d-]+)+(?![\w-])", re.IGNORECASE | re.ASCII
 )

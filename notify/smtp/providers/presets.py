@@ -9,7 +9,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-# What stands in MAIL_PASSWORD, by the word the table has for it.
+# What MAIL_PASSWORD must be, by the word in the table.
 LOGINS = MappingProxyType(
     {
         "account": _("the account's password"),
@@ -136,7 +136,7 @@ def _read() -> Iterator[Provider]:
 
 PROVIDERS = tuple(_read())
 _BY_NAME = {word: each for each in reversed(PROVIDERS) for word in (each.name, *each.aliases)}
-# Of two with one host the first: ses is also ses-us-east-1. A loopback address is nobody's.
+# Of two presets with one host the first: ses is also ses-us-east-1. Loopback addresses belong to no provider.
 _BY_HOST = {host: each for each in reversed(PROVIDERS) for host in each.hosts if host != "127.0.0.1"}
 _BY_DOMAIN = {domain: each for each in reversed(PROVIDERS) for domain in each.domains}
 

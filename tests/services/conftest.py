@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Sink
+from tests.faults.outbox import Outbox, create_postgresql, drop_postgresql, migrate
 from tests.services.exim import Exim
 from tests.services.nodemailer import Nodemailer
 from tests.services.postfix import Postfix
@@ -28,6 +29,18 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def outbox() -> Iterator[Outbox]:
+    """A migrated database on PostgreSQL."""
+    name = f"flasky_services_{os.getpid()}"
+    url = create_postgresql(name)
+    migrate(url)
+    made = Outbox(url)
+    yield made
+    made.close()
+    drop_postgresql(name)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
-from tests.faults.outbox import Outbox, create_postgresql, drop_postgresql, migrate
+from tests.faults.outbox import Outbox
 from tests.faults.scripted import Hang, ScriptedRelay
 from tests.services.celery import Celery, celery
 from tests.site import Browser, Site
@@ -26,17 +26,6 @@ pytestmark = [pytest.mark.service("postgresql"), pytest.mark.service("rabbitmq")
 def workers(tmp_path: Path) -> Iterator[Celery]:
     with celery(tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def outbox() -> Iterator[Outbox]:
-    name = f"flasky_celery_{os.getpid()}"
-    url = create_postgresql(name)
-    migrate(url)
-    made = Outbox(url)
-    yield made
-    made.close()
-    drop_postgresql(name)
 
 
 def variables(outbox: Outbox, relay: ScriptedRelay) -> dict[str, object]:

@@ -1,31 +1,19 @@
 """A database that changes under the site and the workers: fail-over, an upgrade, a path that dies."""
 
 import json
-import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.faults.conftest import Sink
-from tests.faults.outbox import POSTGRESQL, Outbox, create_postgresql, drop_postgresql, migrate
+from tests.faults.outbox import POSTGRESQL, Outbox
 from tests.services.namespace import Namespace
 from tests.site import Browser, Site
 
 pytestmark = pytest.mark.service("postgresql")
-
-
-@pytest.fixture
-def outbox() -> Iterator[Outbox]:
-    name = f"flasky_database_{os.getpid()}"
-    url = create_postgresql(name)
-    migrate(url)
-    made = Outbox(url)
-    yield made
-    made.close()
-    drop_postgresql(name)
 
 
 def readiness(site: Site) -> tuple[int, dict[str, object]]:

@@ -1,14 +1,12 @@
 """`deliver --watch` on PostgreSQL is woken by NOTIFY; behind a pool in transaction mode it polls."""
 
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import Sink
-from tests.faults.outbox import Outbox, create_postgresql, drop_postgresql, migrate
+from tests.faults.outbox import Outbox
 from tests.services.pgbouncer import pgbouncer
 
 pytestmark = pytest.mark.service("postgresql")
@@ -18,17 +16,6 @@ LISTENS = (
 POOLED = (
     "wake-ups do not arrive through this pool of PostgreSQL sessions: looking for work several times a second instead"
 )
-
-
-@pytest.fixture
-def outbox() -> Iterator[Outbox]:
-    name = f"flasky_listener_{os.getpid()}"
-    url = create_postgresql(name)
-    migrate(url)
-    made = Outbox(url)
-    yield made
-    made.close()
-    drop_postgresql(name)
 
 
 def latencies(outbox: Outbox, count: int, *, notified: bool) -> list[float]:

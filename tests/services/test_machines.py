@@ -1,7 +1,6 @@
 """Several hosts on one PostgreSQL that differ in password, SECRET_KEY or clock; and large numbers of rows."""
 
 import base64
-import os
 import socket
 import threading
 import time
@@ -11,7 +10,7 @@ import pytest
 
 from tests import servers
 from tests.faults.conftest import Sink
-from tests.faults.outbox import Outbox, create_postgresql, drop_postgresql, migrate
+from tests.faults.outbox import Outbox
 from tests.faults.scripted import ScriptedRelay
 from tests.site import manage
 
@@ -37,17 +36,6 @@ class LoginRelay(ScriptedRelay):
             sock.sendall(b"535 5.7.8 Wrong password\r\n")
             return "535"
         return super()._do(sock, step, taking)
-
-
-@pytest.fixture
-def outbox() -> Iterator[Outbox]:
-    name = f"flasky_machines_{os.getpid()}"
-    url = create_postgresql(name)
-    migrate(url)
-    made = Outbox(url)
-    yield made
-    made.close()
-    drop_postgresql(name)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,13 +14,6 @@ from tests.faults.outbox import Outbox, create_postgresql, drop_postgresql, migr
 from tests.services.exim import Exim
 from tests.services.nodemailer import Nodemailer
 from tests.services.postfix import Postfix
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _interruptible() -> None:
-    """Run in the background of a shell, this process ignores SIGINT, and so would the servers that it starts."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -64,7 +64,7 @@ def test_a_worker_that_is_ended_with_a_mail_in_hand_records_it_once(
         (os.killpg if whole_group else os.kill)(process.pid, number)
         process.wait(30)
         assert time.monotonic() - started < 10
-        until(lambda: "sending" not in outbox.messages(), seconds=5)
+        until(lambda: "sending" not in outbox.messages(), seconds=15)
         assert sorted(outbox.messages()) == ["queued", "queued", "sent"]
         assert len(relay.taken) == 1
 
@@ -79,7 +79,7 @@ def test_a_worker_that_is_ended_leaves_a_long_queue_to_others(workers: Celery, o
         process.send_signal(signal.SIGTERM)
         process.wait(30)
         assert time.monotonic() - started < 5
-        until(lambda: "sending" not in outbox.messages(), seconds=5)
+        until(lambda: "sending" not in outbox.messages(), seconds=15)
         assert outbox.messages().count("sent") == len(relay.taken)
 
 
@@ -89,7 +89,7 @@ def test_a_backlog_is_shared_by_the_idle_after_one_wake_up(workers: Celery, outb
             start(workers, outbox, relay)
         outbox.queue(600)
         workers.wake()
-        until(lambda: len(relay.connects) == 3, seconds=5)
+        until(lambda: len(relay.connects) == 3, seconds=15)
         outbox.wait_for("state", "sent", seconds=60)
         assert len(relay.taken) == 600
 

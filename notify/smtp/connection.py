@@ -154,7 +154,7 @@ class Connection(Login):
             self._ahead = b""
             self.close()
             with self.phase("sender"):
-                raise smtplib.SMTPServerDisconnected("the relay was told of another message")
+                raise smtplib.SMTPServerDisconnected("the relay has the envelope of another message")
 
     @contextlib.contextmanager
     def _place_kept(self, *, ahead: bool) -> Iterator[None]:

@@ -48,7 +48,7 @@ def outside_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def undo(write: Any) -> None:
     with transaction.atomic():
-        add("paused")  # on SQLite nobody else can write from here on
+        add("paused")  # on SQLite no other connection can write from here on
         storing.store_apart(write)
         transaction.set_rollback(True)
     for thread in threading.enumerate():

@@ -1,4 +1,4 @@
-"""The wheel, and projects that install it: each Django in one environment, each database in a project of its own."""
+"""The wheel, and projects that install it: one environment for each Django, one project for each database."""
 
 import contextlib
 import fcntl

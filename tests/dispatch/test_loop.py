@@ -14,7 +14,7 @@ from tests.delivery.test_claims import queue
 
 
 class Turns:
-    """Stands in for a loop's turn: does what it is told in order, then stops the loop."""
+    """Replaces a loop's turn: does the given steps in order, then stops the loop."""
 
     def __init__(self, *steps: Exception | None) -> None:
         self.stop, self.wake, self.count = threading.Event(), threading.Event(), 0

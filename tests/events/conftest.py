@@ -12,7 +12,7 @@ START = timezone.now().replace(microsecond=0)
 
 
 class Clock:
-    """Stands in for this machine's clock and the database's, and for the default of Event.created_at.
+    """Replaces this machine's clock, the database's, and the default of Event.created_at.
 
     It stands still until it is set.
     """

@@ -1,4 +1,4 @@
-"""The email backend with a token of its own making, at an SMTP server that checks it; and the outbox behind it."""
+"""The email backend with a token that it obtains, at an SMTP server that checks it; and the outbox in front of it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Celery workers and beat as processes, each test with a queue of its own on the broker of this machine."""
+"""Celery workers and beat as processes; each test has its own queue on the broker of this machine."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ class Celery:
         return process
 
     def wake(self) -> None:
-        """What a site sends after a commit, to whoever consumes the queue."""
+        """What a site sends to the queue after a commit."""
         arguments: dict[str, object] = {"x-max-length": 10, "x-overflow": "drop-head"}
         if self.variables.get("CELERY_QUEUE_TYPE") == "quorum":
             arguments["x-queue-type"] = "quorum"

@@ -36,7 +36,7 @@ class Namespace:
         return process
 
     def cut(self) -> None:
-        """Packets are lost; nobody hears of it."""
+        """Packets are lost, and neither side gets an error."""
         _run("ip", "link", "set", self._near, "down")
 
     def mend(self) -> None:

@@ -1,4 +1,4 @@
-"""A mail provider's API on loopback: keeps what is posted and answers what it is told."""
+"""A mail provider's API on loopback: keeps what is posted and gives the answers that a test sets."""
 
 import json
 import threading

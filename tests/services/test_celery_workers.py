@@ -154,7 +154,7 @@ def test_without_beat_overdue_events_are_reported_and_the_next_post_has_them_not
         process = workers.start("worker", "--concurrency=1", **{**variables(outbox, relay), **own})
         assert site.manage("shell", "-v0", "-c", POST % (20, "a")).returncode == 0
         until(lambda: len(relay.taken) == 1)
-        time.sleep(8)  # the interval ends, and who could look for what waits is not running
+        time.sleep(8)  # the interval ends while no process looks for queued events
         assert len(relay.taken) == 1
         with pytest.raises(urllib.error.HTTPError, match="503"):
             urllib.request.urlopen(f"{site.url}mailz")

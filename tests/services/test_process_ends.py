@@ -66,7 +66,7 @@ def states(site: Site) -> list[str]:
 
 
 def assert_sent_once(site: Site, relay: ScriptedRelay) -> None:
-    """Taken and recorded by now, or within the time that a process of its own takes; and not to be sent again."""
+    """Accepted and recorded by now, or as soon as a separate worker process has done so; and not sent again."""
     deadline = time.monotonic() + 10
     while states(site) != ["sent"] and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -29,6 +29,7 @@ class Session:
 
     def __init__(self) -> None:
         self._backend: BaseEmailBackend | None = None
+        self._following: StoredMessage | None = None
         self._sent = 0
         self._used_at = 0.0
         self._secrets = transport.secrets()
@@ -88,7 +89,8 @@ class Session:
         if self._sent + 1 >= RECYCLE_AFTER:
             following = None
         self.refused = {}
-        stored = StoredMessage(message, following, envelope=self.takes_envelope)
+        stored = self._stored(message)
+        stored.following = self._following = following and self._stored(following)
         if self._backend.send_messages([stored]) == 0:
             raise RuntimeError(f"{type(self._backend).__module__} accepted nothing and gave no reason")
         self._sent += 1
@@ -98,6 +100,12 @@ class Session:
         if status and not self.takes_envelope:
             self.refused = _refused_by_anymail(status, stored.recipients())
         return failure.scrub(str(reply or ""), self._secrets)
+
+    def _stored(self, message: Claimed) -> StoredMessage:
+        """The same object that was announced as the following one, where it was."""
+        if self._following and self._following.claimed is message:
+            return self._following
+        return StoredMessage(message, envelope=self.takes_envelope)
 
 
 def _reply_of_anymail(status: Any) -> str:

@@ -17,6 +17,7 @@ from django.utils.encoding import punycode
 
 from notify.delivery import attributes
 from notify.delivery.claims import Claimed
+from notify.smtp.envelope import Envelope, envelope_of
 
 # Headers that Django writes from fields, and those of the body.
 _BUILT = (
@@ -29,16 +30,17 @@ _AS_STORED = email.policy.default.clone(linesep="\r\n", refold_source="none")
 class StoredMessage(EmailMultiAlternatives):
     """What a transport gets: to one recipient, or to all where the row is of a whole message.
 
-    `envelope`: the transport is SMTP. Then sender and recipient are bare addresses and `wire_bytes` is all it needs.
-    For other backends the fields are those of the caller's message. What they do not ask for is never parsed.
+    `envelope`: the transport is SMTP. Then sender and recipient are bare addresses, and the property `envelope` and
+    `wire_bytes` are all it needs. For other backends the fields are those of the caller's message. What they do not ask
+    for is never parsed. `following`: the message that will be sent next, where that is known.
     """
 
     encoding = None
+    following: "StoredMessage | None" = None
 
-    def __init__(self, claimed: Claimed, following: Claimed | None = None, *, envelope: bool = True) -> None:
+    def __init__(self, claimed: Claimed, *, envelope: bool = True) -> None:
         # Not super().__init__(): nothing is built again, and nothing that is not asked for costs anything.
         self.claimed = claimed
-        self.following = following and StoredMessage(following)
         self.wire_bytes = claimed.mime
         self.from_email = claimed.sender
         self.to = [claimed.recipient]
@@ -64,6 +66,11 @@ class StoredMessage(EmailMultiAlternatives):
     def recipients(self) -> list[str]:
         """Bare addresses: those of the envelope, not of the headers."""
         return list(self._recipients)
+
+    @cached_property
+    def envelope(self) -> Envelope:
+        """Raises ValueError for an invalid address."""
+        return envelope_of(self, self.wire_bytes)
 
     def message(self, **kwargs: Any) -> Any:
         parsed = cast("_StoredBytes", email.message_from_bytes(self.wire_bytes, _class=_StoredBytes, policy=_AS_STORED))

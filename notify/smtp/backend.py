@@ -14,7 +14,7 @@ from django.utils.functional import cached_property
 from notify.smtp import folding
 from notify.smtp.connection import Connection, Refusals
 from notify.smtp.dial import Deadline, bounded, own_name
-from notify.smtp.envelope import Envelope, address
+from notify.smtp.envelope import Envelope, address, envelope_of
 from notify.smtp.secret import Secret
 from notify.smtp.wire import Observer
 
@@ -202,8 +202,8 @@ def _no_password() -> str:
 
 
 def _envelope(message: EmailMessage, data: bytes) -> Envelope:
-    recipients = [address(each) for each in message.recipients()]
-    return Envelope(address(message.from_email), recipients, len(data), not data.isascii())
+    """A stored message knows its own."""
+    return getattr(message, "envelope", None) or envelope_of(message, data)
 
 
 def _following(message: EmailMessage) -> Envelope | None:

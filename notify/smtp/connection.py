@@ -25,7 +25,7 @@ class Connection(Login):
 
     last_reply = ""
     out_of_step: ClassVar[set[str]] = set()  # relays that lost their place when an envelope came with a body
-    _ahead = b""  # the envelope that was sent with the last body, while its answers have not been read
+    _ahead: Envelope | None = None  # sent with the last body, while its answers have not been read
 
     def connect_to(self, host: str, port: int, *, proxy: str = "", tls: ssl.SSLContext | None = None) -> None:
         """Connect, with TLS from the first byte where a context is given, and hear the greeting."""
@@ -108,7 +108,7 @@ class Connection(Login):
             data = seven_bit(data)
             envelope = envelope._replace(size=len(data), eight_bit=False)
         self._check_ahead(envelope)
-        with self._place_kept(ahead=bool(self._ahead)):
+        with self._place_kept(ahead=self._ahead is not None):
             refused = self._converse(envelope)
         body = data.replace(b"\r\n.", b"\r\n..")
         if body.startswith(b"."):
@@ -138,20 +138,22 @@ class Connection(Login):
         super().leave()
 
     def _announcement(self, following: Envelope | None) -> bytes:
-        """The envelope to send with a body: b"" where there is none, or this relay takes none there."""
+        """The commands to send with a body: b"" where there is nothing to announce, or this relay takes none there."""
         if following is None or "pipelining" not in self.esmtp_features or self._relay in self.out_of_step:
             return b""
         if following.eight_bit and "8bitmime" not in self.esmtp_features:  # its size is not known yet
             return b""
         with contextlib.suppress(smtplib.SMTPException):  # an error of the next message, in its own turn
             asked = commands(self.esmtp_features, following)
-            self._ahead = b"".join(asked) if len(asked) <= PIPELINE_LIMIT else b""
-        return self._ahead
+            if len(asked) <= PIPELINE_LIMIT:
+                self._ahead = following
+                return b"".join(asked)
+        return b""
 
     def _check_ahead(self, envelope: Envelope) -> None:
         """SMTPServerDisconnected in phase `sender` where the envelope sent ahead is of another message."""
-        if self._ahead and self._ahead != b"".join(commands(self.esmtp_features, envelope)):
-            self._ahead = b""
+        if self._ahead not in (None, envelope):
+            self._ahead = None
             self.close()
             with self.phase("sender"):
                 raise smtplib.SMTPServerDisconnected("the relay has the envelope of another message")
@@ -195,19 +197,20 @@ class Connection(Login):
     def _converse(self, envelope: Envelope) -> Refusals:
         """From MAIL to the 354 of DATA; in one packet where the server takes that (PIPELINING, RFC 2920)."""
         sender, recipients = envelope.sender, envelope.recipients
-        asked = commands(self.esmtp_features, envelope)
-        pipelined = "pipelining" in self.esmtp_features and len(asked) <= PIPELINE_LIMIT
-        ahead, self._ahead = self._ahead, b""
-        with self.phase("sender"):
-            if pipelined and not ahead:
-                self.send(b"".join(asked))
+        pipelined, self._ahead = self._ahead is not None, None
+        sent = [b""] * (len(recipients) + 2)
+        mail, *asked, data = sent if pipelined else commands(self.esmtp_features, envelope)
+        if not pipelined and "pipelining" in self.esmtp_features and len(sent) <= PIPELINE_LIMIT:
+            with self.phase("sender"):
+                self.send(b"".join([mail, *asked, data]))
+            pipelined, (mail, *asked, data) = True, sent
         refused: Refusals = {}
         answered = 1
         try:
-            self._answer("sender", b"" if pipelined else asked[0], _sender_refused(sender))
-            for recipient, command in zip(recipients, asked[1:-1], strict=True):
+            self._answer("sender", mail, _sender_refused(sender))
+            for recipient, command in zip(recipients, asked, strict=True):
                 with self.phase("recipient") as say:
-                    if not pipelined:
+                    if command:
                         self.send(command)
                     code, text = self.getreply()
                     answered += 1
@@ -222,10 +225,10 @@ class Connection(Login):
                 with self.phase("recipient"):
                     raise smtplib.SMTPRecipientsRefused(refused)
             answered += 1
-            self._answer("data", b"" if pipelined else asked[-1], smtplib.SMTPDataError, wanted=354)
+            self._answer("data", data, smtplib.SMTPDataError, wanted=354)
         except (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError):
             with contextlib.suppress(OSError):
-                self._back_in_step(pipelined, answered, len(asked))
+                self._back_in_step(pipelined, answered, len(sent))
             raise
         return refused
 

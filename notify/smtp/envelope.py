@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from email.headerregistry import AddressHeader
 from typing import Any, NamedTuple
 
+from django.core.mail import EmailMessage
 from django.utils.encoding import punycode
 
 from notify.smtp.failure import Error, marked
@@ -44,6 +45,12 @@ def address(given: object) -> str:
     if not bare or (at and not (local and domain)) or _CONTROL.search(bare) or set(domain) & set(" <>"):
         raise ValueError(f"Invalid address {text!r}")
     return f"{local}@{punycode(domain)!s}" if at else bare
+
+
+def envelope_of(message: EmailMessage, data: bytes) -> Envelope:
+    """That of a message whose bytes these are. Raises ValueError for an invalid address."""
+    recipients = [address(each) for each in message.recipients()]
+    return Envelope(address(message.from_email), recipients, len(data), not data.isascii())
 
 
 def commands(features: Mapping[str, str], envelope: Envelope) -> list[bytes]:

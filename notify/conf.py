@@ -14,53 +14,31 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.utils.translation import get_language_info, to_locale
 
-NOTIFY_DISPATCH: str  # who delivers: "thread" of the web process, "worker" (manage.py deliver --watch) or "celery"
-NOTIFY_CONNECTIONS: int  # simultaneous connections to the mail server, of each process that delivers
-NOTIFY_CELERY_APP: str  # dotted path of the Celery app that carries wake-ups
-NOTIFY_BURST: int  # events of a topic that are mailed one by one within an interval
-NOTIFY_INTERVAL: int  # seconds; 0: events are never folded into a digest
-NOTIFY_KEEP_DAYS: int  # how long `outbox purge` leaves finished messages
-NOTIFY_READY_SECONDS: int  # age of the oldest due message at which health falls short
-NOTIFY_METRICS_TOKEN: str  # bearer token for /metrics; "": staff only
-NOTIFY_FOLD_ERRORS: bool  # server errors of a kind are counted in a digest after the first; False: each is mailed
-NOTIFY_ALERT_URLS: str | list[str]  # Apprise URLs that get an alert when mail does not work (secrets)
-NOTIFY_ALERT_AFTER: int  # seconds that delivery may be interrupted before that is reported there
-NOTIFY_ALERT_FAILURES: int  # more messages than this that failed within an hour are reported; 0: never
-NOTIFY_HEARTBEAT_URL: str  # asked once a minute while mail works (a secret)
-NOTIFY_SENSITIVE: str | Callable[[EmailMessage], bool]  # whose content is for operators only: see `outbox.is_sensitive`
-NOTIFY_RATE_LIMIT: int  # names a minute from one client address; 0: no limit
-NOTIFY_TRUSTED_PROXIES: int  # proxies in front of the site, whose X-Forwarded-For says the client's address
-NOTIFY_FORM_SECONDS: int  # a form that comes back sooner is shown again
-MAIL_TIMEOUT: int  # seconds that one attempt to send may take
-MAIL_PROXY: str  # for a transport made of EMAIL_* settings: as `notify.smtp.backend.EmailBackend` takes it
-MAIL_EHLO: str  # likewise: the name said in EHLO, "" for this machine's
-MAIL_OAUTH_KEY: str  # encrypts the tokens that are kept; "": SECRET_KEY does
-MAIL_OAUTH_EXPIRES: date | None  # when the client's secret ends
+NOTIFY_DISPATCH: str = "thread"  # who delivers: a thread of the web process, a "worker" (deliver --watch) or "celery"
+NOTIFY_CONNECTIONS: int = 1  # simultaneous connections to the mail server, of each process that delivers
+NOTIFY_CELERY_APP: str = "celery.current_app"  # dotted path of the Celery app that carries wake-ups
+NOTIFY_BURST: int = 5  # events of a topic that are mailed one by one within an interval
+NOTIFY_INTERVAL: int = 300  # seconds; 0: events are never folded into a digest
+NOTIFY_KEEP_DAYS: int = 90  # how long `outbox purge` leaves finished messages
+NOTIFY_READY_SECONDS: int = 300  # age of the oldest due message at which health falls short
+NOTIFY_METRICS_TOKEN: str = ""  # bearer token for /metrics; "": staff only
+NOTIFY_FOLD_ERRORS: bool = True  # server errors of a kind are counted in a digest after the first; or each is mailed
+NOTIFY_ALERT_URLS: str | list[str] = ""  # Apprise URLs that get an alert when mail does not work (secrets)
+NOTIFY_ALERT_AFTER: int = 300  # seconds that delivery may be interrupted before that is reported there
+NOTIFY_ALERT_FAILURES: int = 10  # more messages than this that failed within an hour are reported; 0: never
+NOTIFY_HEARTBEAT_URL: str = ""  # asked once a minute while mail works (a secret)
+NOTIFY_SENSITIVE: str | Callable[[EmailMessage], bool] = "links"  # see `outbox.is_sensitive`
+NOTIFY_RATE_LIMIT: int = 0  # names a minute from one client address; 0: no limit
+NOTIFY_TRUSTED_PROXIES: int = 0  # proxies in front of the site, whose X-Forwarded-For says the client's address
+NOTIFY_FORM_SECONDS: int = 1  # a form that comes back sooner is shown again
+MAIL_TIMEOUT: int = 30  # seconds that one attempt to send may take
+MAIL_PROXY: str = ""  # for a transport made of EMAIL_* settings: as `notify.smtp.backend.EmailBackend` takes it
+MAIL_EHLO: str = ""  # likewise: the name said in EHLO, "" for this machine's
+MAIL_OAUTH_KEY: str = ""  # encrypts the tokens that are kept; "": SECRET_KEY does
+MAIL_OAUTH_EXPIRES: date | None = None  # when the client's secret ends
 
-DEFAULTS: dict[str, Any] = {
-    "NOTIFY_DISPATCH": "thread",
-    "NOTIFY_CONNECTIONS": 1,
-    "NOTIFY_CELERY_APP": "celery.current_app",
-    "NOTIFY_BURST": 5,
-    "NOTIFY_INTERVAL": 300,
-    "NOTIFY_KEEP_DAYS": 90,
-    "NOTIFY_READY_SECONDS": 300,
-    "NOTIFY_METRICS_TOKEN": "",
-    "NOTIFY_FOLD_ERRORS": True,
-    "NOTIFY_ALERT_URLS": "",
-    "NOTIFY_ALERT_AFTER": 300,
-    "NOTIFY_ALERT_FAILURES": 10,
-    "NOTIFY_HEARTBEAT_URL": "",
-    "NOTIFY_SENSITIVE": "links",
-    "NOTIFY_RATE_LIMIT": 0,
-    "NOTIFY_TRUSTED_PROXIES": 0,
-    "NOTIFY_FORM_SECONDS": 1,
-    "MAIL_TIMEOUT": 30,
-    "MAIL_PROXY": "",
-    "MAIL_EHLO": "",
-    "MAIL_OAUTH_KEY": "",
-    "MAIL_OAUTH_EXPIRES": None,
-}
+# Taken out of the module, so that each access of a name asks `__getattr__`.
+DEFAULTS: dict[str, Any] = {name: globals().pop(name) for name in [*globals()] if name.startswith(("NOTIFY_", "MAIL_"))}
 # Settings whose default is computed: by the functions below.
 COMPUTED = (
     *("NOTIFY_TRANSPORT", "NOTIFY_SITE_URL", "NOTIFY_PREVIEW_LANGUAGES"),
@@ -85,7 +63,7 @@ def admins() -> list[str]:
     found = _first("FLASKY_ADMIN", "ADMINS")
     if isinstance(found, str):
         found = [each.strip() for each in found.split(",") if each.strip()]
-    return [str(each if isinstance(each, str) or not isinstance(each, (list, tuple)) else each[1]) for each in found]
+    return [str(each[1] if isinstance(each, (list, tuple)) else each) for each in found]
 
 
 def sender() -> str:
@@ -113,7 +91,8 @@ def transport() -> dict[str, Any]:
     if chosen is None and (mailers := _mailers()) is not None:
         chosen = mailers.get("transport") or {}
     elif chosen is None:
-        chosen = {"BACKEND": SMTP, "OPTIONS": _options_of_django()}
+        options = {option: getattr(settings, name, "") for option, (_, name) in _OPTIONS.items()}
+        chosen = {"BACKEND": SMTP, "OPTIONS": options}
     backend, options = str(chosen.get("BACKEND") or ""), dict(chosen.get("OPTIONS") or {})
     if backend in (SMTP, "django.core.mail.backends.smtp.EmailBackend"):  # whose own default is to wait without end
         options["timeout"] = options.get("timeout") or getattr(settings, "MAIL_TIMEOUT", DEFAULTS["MAIL_TIMEOUT"])
@@ -154,10 +133,6 @@ def _mailers() -> dict[str, Any] | None:
     """MAILERS, where Django knows and the project has it."""
     found: dict[str, Any] | None = getattr(settings, "MAILERS", None) if django.VERSION >= (6, 1) else None
     return found
-
-
-def _options_of_django() -> dict[str, Any]:
-    return {option: getattr(settings, name, "") for option, (_, name) in _OPTIONS.items()}
 
 
 def _has_catalogue(code: str) -> bool:

@@ -13,7 +13,6 @@ from celery.signals import worker_process_init, worker_shutting_down
 
 from notify import conf, dispatch
 from notify.dispatch import loop
-from notify.dispatch.loop import Crew
 
 TASK_SECONDS = 25.0  # then it sends its successor; with the mail in hand a task ends in about half a minute
 
@@ -45,8 +44,8 @@ def deliver(self: Any) -> None:
     Acknowledged at its end, so that a busy process has not reserved the next wake-up, which an idle one could take.
     """
     if not hasattr(_crews, "crew"):
-        _crews.crew = Crew(connections=conf.NOTIFY_CONNECTIONS, stop=_stopping, backlog=dispatch.wake)
-    crew: Crew = _crews.crew
+        _crews.crew = loop.Crew(connections=conf.NOTIFY_CONNECTIONS, stop=_stopping, backlog=dispatch.wake)
+    crew: loop.Crew = _crews.crew
     try:
         with _mail_in_hand_finished():
             more = crew.work(TASK_SECONDS)

@@ -39,7 +39,6 @@ class Loop:
         stop: threading.Event,
         wake: threading.Event,
         connections: int = 1,
-        poll_seconds: float = POLL_SECONDS,
         listener: Listener | None = None,
         successes: Successes | None = None,
         backlog: Callable[[], None] | None = None,
@@ -48,7 +47,6 @@ class Loop:
         self._stop = stop
         self._wake = wake
         self._worker = Worker(stop, connections=connections, successes=successes, backlog=backlog)
-        self._poll_seconds = poll_seconds
         self._listener = listener
         self._looked_after_at = -math.inf
 
@@ -72,9 +70,9 @@ class Loop:
             if not threading.main_thread().is_alive() and not (busy or self._wake.is_set()):
                 break  # a command that is over, and all it stored had its chance
             if not busy:
-                self._stop.wait(min(REST_SECONDS, self._poll_seconds))
-                is_woken = self._listener is not None and self._listener.hears
-                self._wake.wait(POLL_SECONDS if is_woken else self._poll_seconds)
+                self._stop.wait(POSTGRESQL_POLL_SECONDS if self._listener else REST_SECONDS)
+                is_deaf = self._listener is not None and not self._listener.hears
+                self._wake.wait(POSTGRESQL_POLL_SECONDS if is_deaf else POLL_SECONDS)
         self.close()
 
     def work(self, until: float) -> bool:
@@ -118,46 +116,37 @@ class Loop:
 class Crew:
     """Loops that are kept between the tasks of Celery: a thread each, with its connections to relay and database.
 
-    Where nothing was done for a while they close the connections. Used by one thread.
+    Where no task came for a while they close the connections. Used by one thread.
     """
 
     def __init__(self, *, connections: int, stop: threading.Event, backlog: Callable[[], None]) -> None:
-        self._stop = stop
-        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{number}") for number in range(connections)]
         shared: dict[str, Any] = {"connections": connections, "successes": Successes(), "backlog": backlog}
+        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"deliver-{number}") for number in range(connections)]
         self._loops = [
             Loop(notifies=number == 0, stop=stop, wake=threading.Event(), **shared) for number in range(connections)
         ]
-        self._worked_at = time.monotonic()
-        self._rest: threading.Timer | None = None
+        self._rest = threading.Timer(CLOSE_AFTER, self._close_connections)
 
     def work(self, seconds: float) -> bool:
         """Notify of events and deliver, for about so long at most. True if there is more to do."""
+        self._rest.cancel()
         until = time.monotonic() + seconds
         each = [thread.submit(loop.work, until) for thread, loop in zip(self._threads, self._loops, strict=True)]
-        more = any([done.result() for done in each])
-        self._worked_at = time.monotonic()
-        if self._rest is None or not self._rest.is_alive():
-            self._rest_later()
-        return more
+        try:
+            return any([done.result() for done in each])
+        finally:
+            self._rest = threading.Timer(CLOSE_AFTER, self._close_connections)
+            self._rest.daemon = True
+            self._rest.start()
 
     def close(self) -> None:
         """End the threads and their connections."""
-        if self._rest:
-            self._rest.cancel()
-        for thread, loop in zip(self._threads, self._loops, strict=True):
-            thread.submit(loop.close)
+        self._rest.cancel()
+        self._close_connections()
+        for thread in self._threads:
             thread.shutdown()
 
-    def _rest_later(self) -> None:
-        self._rest = threading.Timer(CLOSE_AFTER - (time.monotonic() - self._worked_at), self._close_if_idle)
-        self._rest.daemon = True
-        self._rest.start()
-
-    def _close_if_idle(self) -> None:
-        if time.monotonic() - self._worked_at < CLOSE_AFTER:
-            self._rest_later()
-            return
+    def _close_connections(self) -> None:
         for thread, loop in zip(self._threads, self._loops, strict=True):
             thread.submit(loop.close)
 
@@ -222,10 +211,9 @@ lookout = Lookout()
 
 def watch(*, connections: int, stop: threading.Event, wake_ups: Iterable[bytes] | None = None) -> None:
     """Deliver over so many connections until `stop` is set, or `wake_ups`, if given, ends; each item wakes it."""
-    poll_seconds = POSTGRESQL_POLL_SECONDS if connection.vendor == "postgresql" else POLL_SECONDS
     wakes = [threading.Event() for _ in range(connections)]
     listener = Listener(stop=stop, wakes=wakes) if connection.vendor == "postgresql" else None
-    threads = start_threads(stop, wakes, poll_seconds, listener)
+    threads = start_threads(stop, wakes, listener)
 
     def listen(wake_ups: Iterable[bytes]) -> None:
         for _ in wake_ups:
@@ -240,10 +228,7 @@ def watch(*, connections: int, stop: threading.Event, wake_ups: Iterable[bytes] 
 
 
 def start_threads(
-    stop: threading.Event,
-    wakes: Sequence[threading.Event],
-    poll_seconds: float = POLL_SECONDS,
-    listener: Listener | None = None,
+    stop: threading.Event, wakes: Sequence[threading.Event], listener: Listener | None = None
 ) -> list[threading.Thread]:
     """A thread per connection to the relay, each with its own wake-up; the first one also notifies of events.
 
@@ -258,7 +243,6 @@ def start_threads(
             stop=stop,
             wake=wakes[number],
             connections=len(wakes),
-            poll_seconds=poll_seconds,
             listener=listener,
             successes=successes,
         ).run()

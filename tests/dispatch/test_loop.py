@@ -1,6 +1,7 @@
 """The worker's loop goes on whatever happens, and looks whether mail works."""
 
 import threading
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -8,7 +9,7 @@ from django.db import OperationalError
 from notify import dispatch
 from notify.delivery import worker
 from notify.dispatch import loop
-from notify.dispatch.loop import Lookout, Loop
+from notify.dispatch.loop import Crew, Lookout, Loop
 from tests.backends import Scripted
 from tests.delivery.test_claims import queue
 
@@ -76,6 +77,31 @@ def test_a_loop_that_is_stopped_before_it_begins_does_nothing() -> None:
     turns.stop.set()
     turns.loop.run()
     assert turns.count == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connections_are_closed_after_a_task_that_came_just_as_they_were_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "CLOSE_AFTER", 0.05)
+    closed, closes = threading.Semaphore(0), []
+    monkeypatch.setattr(Loop, "close", lambda self: closed.release())
+    crew = Crew(connections=1, stop=threading.Event(), backlog=lambda: None)
+    [thread] = crew._threads
+    submit = thread.submit
+
+    def submit_after_a_task(function: Any, *args: Any) -> Any:
+        if function != crew._loops[0].work:
+            closes.append(function)
+            if len(closes) == 1:
+                crew.work(1)
+        return submit(function, *args)
+
+    monkeypatch.setattr(thread, "submit", submit_after_a_task)
+    crew.work(1)
+    assert closed.acquire(timeout=10)
+    assert closed.acquire(timeout=10)
+    crew.close()
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def _on_request(**kwargs: Any) -> None:
     _dispatcher.serve()
     try:
         _dispatcher.start()
-    except RuntimeError as error:  # no more threads: the page is served all the same
+    except (RuntimeError, OSError) as error:  # no more threads or processes: the page is served all the same
         logger.warning("delivery could not be started: %s", error)
 
 

@@ -112,7 +112,7 @@ class Dispatcher:
         self.start()
 
     def start(self) -> None:
-        """Start delivery, unless it runs. Raises RuntimeError where there is no room for a thread."""
+        """Start delivery, unless it runs. Raises RuntimeError or OSError where there is no room for it."""
         with self._lock:
             if self._role is Role.WORKER or self._end is not End.NOT_YET:
                 return

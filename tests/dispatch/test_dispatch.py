@@ -117,6 +117,20 @@ def test_under_the_autoreloader_a_process_beside_it_delivers(
     assert threads() == []
 
 
+def test_a_request_is_served_where_there_is_no_room_for_a_process_beside_it(
+    dispatcher: Dispatcher, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fork_fails() -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("notify.dispatch.dispatcher.WorkerProcess", fork_fails)
+    settings.NOTIFY_DISPATCH = "thread"
+    dispatch.prepare()
+    autoreload_started.send(sender=Mock())
+    request_started.send(sender=None)
+    assert "delivery could not be started: [Errno 11]" in caplog.text
+
+
 def test_a_command_that_delivers_by_other_means_starts_no_threads(dispatcher: Dispatcher, settings: Any) -> None:
     settings.NOTIFY_DISPATCH = "thread"
     dispatch.disable()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from django.db import OperationalError, connection
 
@@ -28,21 +29,15 @@ def store(write: Write) -> None:
     if not _in_event_loop() or connection.in_atomic_block:
         write()
         return
-    errors: list[Exception] = []
 
     def run() -> None:
         try:
             write()
-        except Exception as error:  # noqa: BLE001  (raised again below)
-            errors.append(error)
         finally:
             connection.close()  # this thread's own
 
-    thread = threading.Thread(target=run, name="store")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
+    with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
+        thread.submit(run).result()
 
 
 def store_apart(write: Write) -> None:
@@ -98,27 +93,20 @@ class _Reports:
             self._is_running = bool(self._waiting)
             return self._waiting.popleft() if self._waiting else None
 
-    def forget_parent(self) -> None:
-        """After a fork: its thread is not here, and writes what is waiting."""
-        self.__init__()  # type: ignore[misc]
-
 
 def _insist(write: Write) -> None:
     for pause in (*RETRIES, None):
         try:
             write()
-        except OperationalError as error:
-            if pause is None:
+            return
+        except Exception as error:  # noqa: BLE001  (the thread has other reports to write)
+            if pause is None or not isinstance(error, OperationalError):
                 logger.warning("the report of an error could not be stored: %s", error)
                 return
             connection.close()
             time.sleep(pause)
-        except Exception as error:  # noqa: BLE001  (the thread has other reports to write)
-            logger.warning("the report of an error could not be stored: %s", error)
-            return
-        else:
-            return
 
 
 _reports = _Reports()
-os.register_at_fork(after_in_child=_reports.forget_parent)
+# A child does not have its parent's thread, which writes what is waiting.
+os.register_at_fork(after_in_child=_reports.__init__)  # type: ignore[misc]

@@ -28,16 +28,17 @@ def stamp() -> datetime | Now:
 
 def written(moment: datetime) -> str:
     """ISO 8601 in UTC, whether USE_TZ is on or off."""
-    aware = moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.get_default_timezone())
-    return aware.astimezone(UTC).isoformat()
+    return _aware(moment).astimezone(UTC).isoformat()
 
 
 def read(text: str) -> datetime:
     """What `written` was given, as USE_TZ has it now. Without an offset, as of earlier versions, it is in TIME_ZONE."""
-    moment = datetime.fromisoformat(text)
-    if settings.USE_TZ:
-        return moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.get_default_timezone())
-    return timezone.make_naive(moment, timezone.get_default_timezone()) if timezone.is_aware(moment) else moment
+    moment = _aware(datetime.fromisoformat(text))
+    return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.get_default_timezone())
 
 
 def seconds_ahead() -> float:

@@ -67,13 +67,14 @@ def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) ->
     refused = failure.final or (code is not None and code >= 500)
     deferred = code is not None and 400 <= code < 500
     configuration = diagnosis is not None and diagnosis.relay
-    of_sender = diagnosis is not None and diagnosis.id in OF_SENDER
+    known = diagnosis.id if diagnosis else ""
     if diagnosis and diagnosis.pause and failure.code:
         return Outcome.DOWN  # a quota: neither this message's fault nor anything a person could hurry
-    if diagnosis and diagnosis.id == OF_THIS_MACHINE:
+    if known == OF_THIS_MACHINE:
         return Outcome.HOLD
-    if failure.api and of_sender and refused:
-        return Outcome.FAIL if own_sender else Outcome.HOLD  # whatever status it came with
+    # From an API with whatever status; from SMTP early or late: Microsoft says so after the whole message.
+    if refused and known in OF_SENDER and (failure.api or failure.phase in ("sender", "recipient", "data", "end")):
+        return Outcome.FAIL if own_sender else Outcome.HOLD
     match failure.phase:
         case "config":
             return Outcome.HOLD
@@ -86,16 +87,11 @@ def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) ->
         case "tls" | "auth":
             # Also in a reply that says "later": STARTTLS under TLS will not work later either.
             return Outcome.DOWN if failure.broken or (deferred and not configuration) else Outcome.HOLD
-        case "sender" | "recipient" | "data" | "end" if refused and of_sender:
-            # Whether said early or late: Microsoft does after the whole message.
-            return Outcome.FAIL if own_sender else Outcome.HOLD
-        case "sender":
-            if not refused:
-                return Outcome.RETRY
-            return Outcome.HOLD if configuration else Outcome.FAIL
-        case "recipient" if refused and diagnosis and diagnosis.relay and diagnosis.id != PER_RECIPIENT:
+        case "sender" if refused and configuration:
+            return Outcome.HOLD
+        case "recipient" if refused and configuration and known != PER_RECIPIENT:
             return Outcome.HOLD  # said late (Postfix checks the sender at RCPT), and true for every recipient
-        case "recipient" | "data" | "end":
+        case "sender" | "recipient" | "data" | "end":
             return Outcome.FAIL if refused else Outcome.RETRY
         case _:
             return Outcome.RETRY

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from notify import conf
 from notify.smtp.providers import presets
 
-_KEY = re.compile(r"key|token|secret|passw", re.IGNORECASE)
+_SECRET = re.compile(r"key|token|secret|passw", re.IGNORECASE)
 
 
 def connect() -> BaseEmailBackend:
@@ -60,16 +60,13 @@ def options() -> dict[str, Any]:
 
 def secrets() -> list[str]:
     """What must not stand in any text that is shown or kept."""
-    found = [str(options().get("password") or ""), *_keys_of_api({**options(), **_anymail()})]
+    named = {name: value for name, value in {**options(), **_anymail()}.items() if isinstance(value, str)}
+    found = [value for name, value in named.items() if _SECRET.search(name) and not name.endswith("_url")]
+    found.append(str(options().get("password") or ""))  # a number, say
     proxy = urlsplit(str(options().get("proxy") or ""))
     if login := proxy.password or proxy.username:  # a user without a password is a token
         found += [login, unquote(login)]
     return [secret for secret in found if secret]
-
-
-def _keys_of_api(values: dict[str, Any]) -> list[str]:
-    keys = {name: value for name, value in values.items() if _KEY.search(name) and not name.endswith("_url")}
-    return [str(value) for value in keys.values() if isinstance(value, str)]
 
 
 def _anymail() -> dict[str, Any]:

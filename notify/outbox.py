@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend as DjangoSMTPBackend
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.utils import timezone
 from django.utils.functional import Promise
 
@@ -69,7 +69,7 @@ class EmailBackend(BaseEmailBackend):
             reports_errors = all(is_error_report(message) for message in messages)
             try:
                 (store_apart if reports_errors else store)(functools.partial(_save, stored))
-            except DatabaseError:
+            except (DatabaseError, InterfaceError):
                 if not (self.fail_silently or reports_errors):
                     raise
                 return 0

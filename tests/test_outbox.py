@@ -8,12 +8,13 @@ from typing import Any
 
 import django
 import pytest
+from django.conf import settings as flasky
 from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.models import User
 from django.contrib.auth.tokens import default_token_generator
 from django.core.mail import EmailMessage, EmailMultiAlternatives, get_connection, mail_admins, send_mail
 from django.core.mail.backends.smtp import EmailBackend as DjangoSMTPBackend
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
@@ -340,6 +341,23 @@ def test_fail_silently_swallows_no_mistake_of_the_caller() -> None:
         outbox.EmailBackend(fail_silently=True).send_messages(
             [EmailMessage("Hi", "Text", "undisclosed-recipients:;", ["a@example.com"])]
         )
+
+
+@pytest.mark.parametrize("error", [OperationalError("the connection is lost"), InterfaceError("already closed")])
+def test_a_database_that_is_away_is_no_error_for_reports_of_errors_and_where_it_is_to_be_silent(
+    error: Exception,
+) -> None:
+    def fail(*args: Any) -> Any:
+        raise error
+
+    subject = f"{flasky.EMAIL_SUBJECT_PREFIX}ERROR: Broken"
+    report = EmailMessage(subject, "", flasky.SERVER_EMAIL, ["admin@example.com"])
+    mail = EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"])
+    with connection.execute_wrapper(fail):
+        assert outbox.EmailBackend().send_messages([report]) == 0
+        assert outbox.EmailBackend(fail_silently=True).send_messages([mail]) == 0
+        with pytest.raises(type(error)):
+            outbox.EmailBackend().send_messages([mail])
 
 
 @pytest.mark.parametrize(

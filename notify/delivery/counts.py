@@ -9,6 +9,7 @@ import contextlib
 import math
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -100,11 +101,11 @@ def hours(count: int, now: datetime | None = None) -> list[Hour]:
     """The hour that is running and those before it, so many in all, the oldest first; also those without attempts."""
     last = hour_of(now or clock.now())
     begins = [last - timedelta(hours=back) for back in reversed(range(count))]
-    found: dict[datetime, dict[str, int]] = {}
+    found: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
     rows = HourlyCount.objects.filter(hour__gte=begins[0]).values_list("hour", "outcome").annotate(Sum("attempts"))
     for hour, outcome, attempts in rows:
-        found.setdefault(hour, {})[outcome] = attempts
-    return [_hour(begin, found.get(begin, {})) for begin in begins]
+        found[hour][outcome] = attempts
+    return [_hour(begin, found[begin]) for begin in begins]
 
 
 def together(hours: Sequence[Hour]) -> Hour:
@@ -128,14 +129,13 @@ def fold(before: datetime) -> None:
     """Make the hours before a time one row per outcome and diagnosis, so that years of them stay a few rows."""
     # Locked, so that two purges at a time do not both add the same hours; what the other has folded is gone then.
     old = HourlyCount.objects.filter(hour__gt=FOLDED, hour__lt=hour_of(before)).order_by("pk").select_for_update()
-    sums: dict[tuple[str, str], tuple[int, float]] = {}
-    rows = list(old)
-    for row in rows:
-        attempts, seconds = sums.get((row.outcome, row.diagnosis), (0, 0.0))
-        sums[row.outcome, row.diagnosis] = (attempts + row.attempts, seconds + row.seconds)
-    for (outcome, diagnosis), (attempts, seconds) in sorted(sums.items()):
-        add(outcome, count=attempts, seconds=seconds, diagnosis=diagnosis, now=FOLDED)
-    HourlyCount.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    alike: defaultdict[tuple[str, str], list[HourlyCount]] = defaultdict(list)
+    for row in old:
+        alike[row.outcome, row.diagnosis].append(row)
+    for (outcome, diagnosis), rows in sorted(alike.items()):
+        count, seconds = sum(row.attempts for row in rows), sum(row.seconds for row in rows)
+        add(outcome, count=count, seconds=seconds, diagnosis=diagnosis, now=FOLDED)
+        HourlyCount.objects.filter(pk__in=[row.pk for row in rows]).delete()
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -143,6 +143,6 @@ def hour_of(moment: datetime) -> datetime:
     return hour if settings.USE_TZ else timezone.make_naive(hour)
 
 
-def _hour(begins: datetime, attempts: dict[str, int]) -> Hour:
-    sent, failed = attempts.get(Outcome.SENT, 0), attempts.get(Outcome.FAIL, 0)
-    return Hour(begins, sent=sent, retried=sum(attempts.values()) - sent - failed, failed=failed)
+def _hour(begins: datetime, attempts: Counter[str]) -> Hour:
+    sent, failed = attempts[Outcome.SENT], attempts[Outcome.FAIL]
+    return Hour(begins, sent=sent, retried=attempts.total() - sent - failed, failed=failed)

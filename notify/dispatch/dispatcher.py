@@ -119,7 +119,7 @@ class Dispatcher:
             if self._role is Role.RELOADED:
                 if self._process is None or self._process.needs_restart():
                     self._process = WorkerProcess()
-            elif not self._is_running():
+            elif not any(thread.is_alive() for thread in self._threads):
                 self.end_before_signals()  # again: a server may have set its handlers since Django was ready
                 self._stop = StopAtExit(grace=0 if self._role is Role.SERVER else conf.MAIL_TIMEOUT)
                 self._wakes = [threading.Event() for _ in range(conf.NOTIFY_CONNECTIONS)]
@@ -156,9 +156,6 @@ class Dispatcher:
         self.__init__(self._role)  # type: ignore[misc]  # the parent's locks and events may be held
         if self._role is Role.SERVER:
             self.start()
-
-    def _is_running(self) -> bool:
-        return any(thread.is_alive() for thread in self._threads)
 
     def _on_signal(self, handler: Any, number: int, frame: Any) -> None:
         """The first one ends delivery, in a thread; that then sends the second, which is passed on."""

@@ -185,11 +185,7 @@ class Lookout:
         if not self.is_due:
             return
         thread = threading.Thread(target=self._once_apart, name="lookout", daemon=False)
-        try:
-            thread.start()
-        except RuntimeError:  # no room for it
-            self.once()
-            return
+        thread.start()
         thread.join(POLL_SECONDS)
         while thread.is_alive():
             work()

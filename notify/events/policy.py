@@ -47,16 +47,13 @@ def decide(
     # An interval that begins in the future, by more than clocks differ, is left from before the clock was set back.
     if interval and interval.opened_at - length > now:
         interval = None
-    ends_at = interval.opened_at + length if interval else None
-    if interval and ends_at and now < ends_at:
-        singles = min(max(burst - interval.singles, 0), len(waiting))
-        return Plan(interval=interval, singles=singles, wait_until=ends_at if len(waiting) > singles else None)
-    oldest = min(waiting)
-    is_left_over = ends_at is not None and oldest < ends_at
-    is_late = oldest + length <= now and len(waiting) > burst  # no worker was running for longer than an interval
-    if is_left_over or is_late:
-        return Plan(interval=Interval(opened_at=now), digest=True)
-    singles = min(burst, len(waiting))
-    return Plan(
-        interval=Interval(opened_at=now), singles=singles, wait_until=now + length if len(waiting) > singles else None
-    )
+    if interval is None or interval.opened_at + length <= now:
+        oldest = min(waiting)
+        is_left_over = interval is not None and oldest < interval.opened_at + length
+        is_late = oldest + length <= now and len(waiting) > burst  # no worker was running for longer than an interval
+        interval = Interval(opened_at=now)
+        if is_left_over or is_late:
+            return Plan(interval=interval, digest=True)
+    singles = min(max(burst - interval.singles, 0), len(waiting))
+    wait_until = interval.opened_at + length if len(waiting) > singles else None
+    return Plan(interval=interval, singles=singles, wait_until=wait_until)

@@ -80,9 +80,9 @@ def record(
     now, moment = "statement_timestamp()", []
     if isinstance(stamp := clock.stamp(), datetime):
         now, moment = "%s", [Event._meta.get_field("created_at").get_db_prep_value(stamp, connection)]
-    # Without administrators there is no one to notify, now or later.
-    times = {"created_at": now, "notified_at": "NULL" if conf.admins() else now}
-    values = [row[column] for column in _COLUMNS] + moment * (1 if conf.admins() else 2)
+    has_admins = bool(conf.admins())  # without them there is no one to notify, now or later
+    times = {"created_at": now, "notified_at": "NULL" if has_admins else now}
+    values = [row[column] for column in _COLUMNS] + moment * (1 if has_admins else 2)
     with connection.cursor() as cursor:
         cursor.execute(_INSERT.format(**times), values)
 

@@ -91,7 +91,7 @@ def transport() -> dict[str, Any]:
     if chosen is None and (mailers := _mailers()) is not None:
         chosen = mailers.get("transport") or {}
     elif chosen is None:
-        options = {option: getattr(settings, name, "") for option, (_, name) in _OPTIONS.items()}
+        options = {option: getattr(settings, name, "") for option, name in _OPTIONS.values()}
         chosen = {"BACKEND": SMTP, "OPTIONS": options}
     backend, options = str(chosen.get("BACKEND") or ""), dict(chosen.get("OPTIONS") or {})
     if backend in (SMTP, "django.core.mail.backends.smtp.EmailBackend"):  # whose own default is to wait without end
@@ -147,21 +147,21 @@ def _name_of(code: str) -> str:
         return code
 
 
-# Option of the backend: the name in texts, and the setting it is where there is neither MAILERS nor NOTIFY_TRANSPORT.
+# Name in texts: the backend's option, and the setting it is where there is neither MAILERS nor NOTIFY_TRANSPORT.
 _OPTIONS = {
-    "host": ("MAIL_SERVER", "EMAIL_HOST"),
-    "port": ("MAIL_PORT", "EMAIL_PORT"),
-    "username": ("MAIL_USERNAME", "EMAIL_HOST_USER"),
-    "password": ("MAIL_PASSWORD", "EMAIL_HOST_PASSWORD"),
-    "use_tls": ("MAIL_USE_TLS", "EMAIL_USE_TLS"),
-    "use_ssl": ("MAIL_USE_SSL", "EMAIL_USE_SSL"),
-    "timeout": ("MAIL_TIMEOUT", "EMAIL_TIMEOUT"),
-    "ssl_keyfile": ("", "EMAIL_SSL_KEYFILE"),
-    "ssl_certfile": ("", "EMAIL_SSL_CERTFILE"),
-    "proxy": ("MAIL_PROXY", "MAIL_PROXY"),
-    "local_hostname": ("MAIL_EHLO", "MAIL_EHLO"),
+    "MAIL_SERVER": ("host", "EMAIL_HOST"),
+    "MAIL_PORT": ("port", "EMAIL_PORT"),
+    "MAIL_USERNAME": ("username", "EMAIL_HOST_USER"),
+    "MAIL_PASSWORD": ("password", "EMAIL_HOST_PASSWORD"),
+    "MAIL_USE_TLS": ("use_tls", "EMAIL_USE_TLS"),
+    "MAIL_USE_SSL": ("use_ssl", "EMAIL_USE_SSL"),
+    "MAIL_TIMEOUT": ("timeout", "EMAIL_TIMEOUT"),
+    "EMAIL_SSL_KEYFILE": ("ssl_keyfile", "EMAIL_SSL_KEYFILE"),
+    "EMAIL_SSL_CERTFILE": ("ssl_certfile", "EMAIL_SSL_CERTFILE"),
+    "MAIL_PROXY": ("proxy", "MAIL_PROXY"),
+    "MAIL_EHLO": ("local_hostname", "MAIL_EHLO"),
     **{
-        f"oauth_{name.lower()}": (f"MAIL_OAUTH_{name}", f"MAIL_OAUTH_{name}")
+        f"MAIL_OAUTH_{name}": (f"oauth_{name.lower()}", f"MAIL_OAUTH_{name}")
         for name in ("CLIENT_ID", "CLIENT_SECRET", "TENANT", "REFRESH_TOKEN", "TOKEN_URL", "AUTHORIZE_URL", "SCOPE")
     },
 }
@@ -172,13 +172,11 @@ _NAMES = {
     "FLASKY_URL": "NOTIFY_SITE_URL",
     "DATABASE_URL": "DATABASES",
 }
-_NAMED = re.compile(
-    rf"\b({'|'.join([*_NAMES, *(name for name, _ in _OPTIONS.values() if name)])})\b(?:=(true|false)\b)?"
-)
+_NAMED = re.compile(rf"\b({'|'.join([*_NAMES, *_OPTIONS])})\b(?:=(true|false)\b)?")
 
 
 def _option_name(name: str) -> str:
-    [(option, of_django)] = [(option, names[1]) for option, names in _OPTIONS.items() if names[0] == name]
+    option, of_django = _OPTIONS[name]
     if hasattr(settings, "NOTIFY_TRANSPORT"):
         return f"{option} of NOTIFY_TRANSPORT"
     return of_django if _mailers() is None else f'{option} of MAILERS["transport"]'

@@ -58,7 +58,7 @@ if not TYPE_CHECKING:  # for mypy, a name that is not declared above is a mistak
 def admins() -> list[str]:
     """Addresses that are notified of events: FLASKY_ADMIN, else ADMINS, which in Django 5.2 has pairs.
 
-    A text is a list with commas in between, and not of its letters.
+    A string is taken for a list with commas in between.
     """
     found = _first("FLASKY_ADMIN", "ADMINS")
     if isinstance(found, str):

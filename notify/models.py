@@ -141,7 +141,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.unfinished().filter(due_at__lte=Now())
 
     def untried(self) -> "MessageQuerySet":
-        """Unfinished, and nothing was heard of it since it was stored."""
+        """Unfinished, and without a reply since it was stored."""
         return self.unfinished().filter(reply="")
 
     def retriable(self) -> "MessageQuerySet":
@@ -206,7 +206,7 @@ class Message(models.Model):
             ),
             # Read by the admin. Not db_index: on PostgreSQL that is two indexes, and a claim and a settle write each.
             models.Index(name="message_by_message_id", fields=["message_id"]),
-            # Read by the desk, which counts those that failed, and by the admin's list. What is sent at the first try,
+            # Read by the dashboard, which counts those that failed, and by the admin's list. What is sent at first try,
             # nearly every message, enters neither this nor the next. Together, as the conditions of indexes are what
             # PostgreSQL prepares again for every settle.
             models.Index(
@@ -321,7 +321,7 @@ class Relay(models.Model):
 
     @classmethod
     def current(cls) -> "Relay":
-        """What operators look at: the row of the configuration that works best among those that workers use now.
+        """What operators see: the row of the configuration that works best among those that workers use now.
 
         Where no worker runs, the one that was used last.
         """

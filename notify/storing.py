@@ -1,4 +1,4 @@
-"""Stores rows where the caller's transaction will not do: in an event loop, and for reports that outlive a rollback."""
+"""Stores rows where the caller's transaction cannot: in an event loop, and for reports that outlive a rollback."""
 
 import asyncio
 import logging
@@ -59,7 +59,7 @@ def _in_event_loop() -> bool:
 
 
 class _Reports:
-    """What is to be written beside a transaction, in order, by a thread that ends when all of it is."""
+    """Reports to be written outside the caller's transaction, in order, by a thread that ends when all are written."""
 
     def __init__(self) -> None:
         self._waiting: deque[Write] = deque()

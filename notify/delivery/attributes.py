@@ -60,7 +60,7 @@ def load(text: str) -> dict[str, Any]:
 
 
 def whole_message(text: str, recipient: str) -> list[str]:
-    """All recipients, where the row that bears this one stands for a whole message; [] where it does for this one."""
+    """All recipients, where the row with this `recipient` stands for a whole message; [] where it is for one."""
     if not text:
         return []
     recipients: list[str] = json.loads(text).get("recipients", [])
@@ -68,7 +68,7 @@ def whole_message(text: str, recipient: str) -> list[str]:
 
 
 def of_one(text: str) -> str:
-    """The same for a row that is to one recipient, whomever the whole message names."""
+    """What `dump` kept, for a row that is for one recipient of a whole message."""
     found = json.loads(text).get("attributes") if text else None
     return json.dumps({"attributes": found}) if found else ""
 

@@ -33,7 +33,7 @@ SEEN_EVERY = 60.0  # seconds from one sign of life of a host's workers to the ne
 
 @dataclass(frozen=True)
 class Permit:
-    """Leave to send: any number of messages, or one as a probe after so many failures."""
+    """Permission to send: any number of messages, or one as a probe after so many failures."""
 
     probe: bool = False
     failures: int = 0
@@ -41,7 +41,7 @@ class Permit:
 
 @dataclass(frozen=True)
 class Workers:
-    """The workers of a host that were seen lately with a configuration, in the state they find it in."""
+    """The workers of a host that were seen lately with a configuration, and the relay's state under it."""
 
     host: str
     fingerprint: str
@@ -69,7 +69,7 @@ def own() -> Relay:
 
 
 def admit() -> Permit | None:
-    """Leave to send now, or None while the relay is paused, or is not to be probed yet."""
+    """Permission to send now; None while the relay is paused, or is not to be probed yet."""
     relay = own()
     if relay.state == State.OPEN:
         return Permit()
@@ -85,7 +85,7 @@ def admit() -> Permit | None:
 
 
 def report_failure(permit: Permit, decision: retry.Decision, *, reason: str, diagnosis: str) -> bool:
-    """The relay as a whole is unusable. True for the first to say so; an operator's pause stands above it."""
+    """The relay as a whole is unusable. True if that is news. An operator's pause is left as it is."""
     state = State.HELD if decision.outcome is Outcome.HOLD else State.DOWN
     columns = {
         "state": state,
@@ -111,13 +111,13 @@ def report_success(permit: Permit) -> None:
 
 
 def report_answer(permit: Permit) -> None:
-    """The relay spoke to a message, if only to refuse this one: it is usable, and the others need not wait."""
+    """The relay replied to a message, if only to refuse it: the relay is usable, and other messages need not wait."""
     if permit.probe and Relay.objects.filter(pk=own().pk).troubled().update(**_OPENED):
         logger.info("relay open again")
 
 
 def pause(reason: str) -> None:
-    """A person stops the sending under every configuration, until `resume`."""
+    """An operator stops delivery under every configuration, until `resume`."""
     own()
     Relay.objects.exclude(state=State.PAUSED).update(
         state=State.PAUSED, reason=reason, diagnosis="", since=Now(), failures=0, next_probe=None
@@ -125,13 +125,13 @@ def pause(reason: str) -> None:
 
 
 def resume() -> None:
-    """A person starts the sending under every configuration: after a pause, or as the cause of a hold is removed."""
+    """An operator starts delivery under every configuration: after a pause, or when the cause of a hold is removed."""
     own()
     Relay.objects.exclude(state=State.OPEN).update(**_OPENED)
 
 
 def probe_now() -> bool:
-    """A person wants an unusable relay tried at once; False where it is open or paused under every configuration."""
+    """An operator has an unusable relay tried at once. False where it is open or paused under every configuration."""
     # Not Now(): SQLite would keep milliseconds, and `admit` looks for exactly what it read.
     return Relay.objects.troubled().update(next_probe=claims.in_seconds(0)) > 0
 
@@ -192,7 +192,7 @@ def _age(sign: dict[str, Any], now: datetime) -> float:
 
 
 def _mark_of_key() -> str:
-    """Tells one SECRET_KEY from another, and nothing else about it."""
+    """Differs where SECRET_KEY does, and reveals nothing else about it."""
     return hashlib.sha256(b"notify key" + settings.SECRET_KEY.encode()).hexdigest()[:8]
 
 

@@ -1,4 +1,4 @@
-"""How many attempts ended how, per hour: written by delivery, read by the desk's chart and by metrics.
+"""How many attempts ended how, per hour: written by delivery, read by the dashboard's chart and by metrics.
 
 A few rows per hour stand for a million messages. They outlive the messages: purging rows takes nothing off a count.
 What failed is counted in the transaction that notes it. What was sent is counted every ten seconds, so a worker that
@@ -23,7 +23,7 @@ from notify import clock
 from notify.models import HourlyCount, Outcome
 
 WRITE_EVERY = 10.0  # seconds
-# Where the hours go that are folded together: long before the first real one.
+# The hour of the rows that sum up older ones: long before the first real one.
 FOLDED = datetime(1970, 1, 1, tzinfo=UTC)
 
 Total = tuple[str, str, int, float]  # outcome, diagnosis, attempts, their seconds
@@ -31,7 +31,7 @@ Total = tuple[str, str, int, float]  # outcome, diagnosis, attempts, their secon
 
 @dataclass(frozen=True)
 class Hour:
-    """What became of the attempts that ended within an hour. `retried` also where the relay as a whole was unusable."""
+    """How the attempts of an hour ended. `retried` includes those for which the relay as a whole was unusable."""
 
     begins: datetime
     sent: int = 0
@@ -42,7 +42,7 @@ class Hour:
 class Successes:
     """Messages sent and not yet counted: those of one process, whose threads share it.
 
-    The row of the hour is everyone's, so each process writes it at most once in WRITE_EVERY seconds.
+    All processes share the row of the hour, so each writes it at most once in WRITE_EVERY seconds.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Successes:
         self._noted_at = -math.inf
 
     def note(self, seconds: float) -> None:
-        """Count one more. A database that takes no count just now is no reason to stop sending: the next try tells."""
+        """Count one more. A count that cannot be written now must not stop sending: it is part of the next one."""
         with self._lock:
             self._count += 1
             self._seconds += seconds
@@ -73,7 +73,7 @@ class Successes:
                 self.write()
 
     def write(self) -> None:
-        """Raises DatabaseError, and then still knows them."""
+        """Raises DatabaseError; what could not be written is part of the next count."""
         self._written_at = time.monotonic()
         with self._lock:
             count, seconds = self._count, self._seconds
@@ -98,7 +98,7 @@ def add(outcome: str, *, count: int = 1, seconds: float, diagnosis: str = "", no
 
 
 def hours(count: int, now: datetime | None = None) -> list[Hour]:
-    """The hour that is running and those before it, so many in all, the oldest first; also those without attempts."""
+    """The current hour and those before it, `count` in all, the oldest first; also those without attempts."""
     last = hour_of(now or clock.now())
     begins = [last - timedelta(hours=back) for back in reversed(range(count))]
     found: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
@@ -109,7 +109,7 @@ def hours(count: int, now: datetime | None = None) -> list[Hour]:
 
 
 def together(hours: Sequence[Hour]) -> Hour:
-    """All of them as one, from where the first begins."""
+    """Their sum, as an hour that begins with the first."""
     return Hour(
         hours[0].begins,
         sent=sum(hour.sent for hour in hours),
@@ -119,15 +119,15 @@ def together(hours: Sequence[Hour]) -> Hour:
 
 
 def totals() -> list[Total]:
-    """What became of attempts since the outbox began. No number in it ever goes down."""
+    """How all attempts ended since the outbox began. No number in it ever goes down."""
     rows = HourlyCount.objects.order_by("outcome", "diagnosis").values_list("outcome", "diagnosis")
     return list(rows.annotate(Sum("attempts"), Sum("seconds")))
 
 
 @transaction.atomic
 def fold(before: datetime) -> None:
-    """Make the hours before a time one row per outcome and diagnosis, so that years of them stay a few rows."""
-    # Locked, so that two purges at a time do not both add the same hours; what the other has folded is gone then.
+    """Sum up the hours before a time in one row per outcome and diagnosis, so that years of them are a few rows."""
+    # Locked, so that of two purges at a time only one adds an hour.
     old = HourlyCount.objects.filter(hour__gt=FOLDED, hour__lt=hour_of(before)).order_by("pk").select_for_update()
     alike: defaultdict[tuple[str, str], list[HourlyCount]] = defaultdict(list)
     for row in old:

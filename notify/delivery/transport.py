@@ -59,7 +59,7 @@ def options() -> dict[str, Any]:
 
 
 def secrets() -> list[str]:
-    """What must not stand in any text that is shown or kept."""
+    """Texts that must not appear in anything that is shown or kept."""
     named = {name: value for name, value in {**options(), **_anymail()}.items() if isinstance(value, str)}
     found = [value for name, value in named.items() if _SECRET.search(name) and not name.endswith("_url")]
     found.append(str(options().get("password") or ""))  # a number, say
@@ -77,7 +77,7 @@ def _anymail() -> dict[str, Any]:
 def fingerprint() -> str:
     """The name of this configuration, the same in every process that has it, whatever its SECRET_KEY.
 
-    Slow to compute and short: who reads it in the database cannot find out the password by trying.
+    Slow to compute and short, so that the password cannot be found from it by trying.
     """
     # Not repr(): that of a secret is a mask.
     known = [conf.transport(), conf.sender(), *([_anymail()] if _anymail() else [])]
@@ -90,7 +90,7 @@ def _hashed(plain: str) -> str:
 
 
 def _name(value: Any) -> str:
-    """The same in every process: a callable's repr has its address."""
+    """Not repr(): that of a callable has its address, which differs between processes."""
     return str(getattr(value, "__qualname__", type(value).__name__)) if callable(value) else str(value)
 
 

@@ -36,7 +36,7 @@ atexit.register(_dispatcher.finish)
 def prepare(*, look: Callable[[], None] | None = None) -> None:
     """Called once when Django is ready: a process that serves a request delivers if NOTIFY_DISPATCH is `thread`.
 
-    `look`, if given, is called every few seconds by whatever delivers.
+    `look`, if given, is called every few seconds by each process that delivers.
     """
     lookout.look = look
     if conf.NOTIFY_DISPATCH == "thread":
@@ -46,18 +46,18 @@ def prepare(*, look: Callable[[], None] | None = None) -> None:
 
 
 def serve() -> None:
-    """For a server's entry (wsgi, asgi), where delivery is to begin in forked processes before their first request."""
+    """For a server's entry point (wsgi, asgi): forked processes then deliver before their first request."""
     if conf.NOTIFY_DISPATCH == "thread":
         _dispatcher.serve()
 
 
 def finish_with(thread: threading.Thread) -> None:
-    """Let no signal end this process before that thread has ended, where the process delivers, too."""
+    """Delay signals that end this process until the thread has ended, where the process delivers."""
     _dispatcher.finish_with(thread)
 
 
 def disable() -> None:
-    """Called by commands that deliver: they need no waking."""
+    """Called by commands that deliver without threads of this process: they need no wake-ups."""
     _dispatcher.disable()
 
 
@@ -67,9 +67,9 @@ def is_testing() -> bool:
 
 
 def look(*, meanwhile: Callable[[], object] | None = None) -> None:
-    """For what delivers without a lookout thread: look whether mail works, if there is an alert or a heartbeat.
+    """Check whether mail works, where no lookout thread does; does nothing without alerts and a heartbeat.
 
-    `meanwhile`: called every second where the look takes longer, as where a service does not answer.
+    `meanwhile`: called every second while that takes longer, for example because a service does not answer.
     """
     if meanwhile:
         lookout.beside(meanwhile)

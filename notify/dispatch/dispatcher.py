@@ -1,4 +1,4 @@
-"""Delivery in the web process: its threads, and what signals, forks, Django's autoreloader and exit mean for them."""
+"""Delivery in the web process: its threads, and their part in signals, forks, Django's autoreloader and exit."""
 
 import _thread
 import enum
@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)  # that end a process
 
 
 class Role(enum.Enum):
-    """What this process is, as far as it is known."""
+    """What this process does, as far as it is known."""
 
     COMMAND = "stores mails and ends: they get one chance"
     SERVER = "serves the site, and so do the processes forked from it"
@@ -27,7 +27,7 @@ class Role(enum.Enum):
 
 
 class End(enum.Enum):
-    """How far a signal that ends the process has come."""
+    """What has happened since a signal was to end the process."""
 
     NOT_YET = "none was received"
     STOPPING = "the message in hand is finished"
@@ -35,7 +35,7 @@ class End(enum.Enum):
 
 
 class StopAtExit(threading.Event):
-    """Set by hand, or by the end of the main thread: after some grace, in seconds."""
+    """Set by `set()`, or `grace` seconds after the main thread has ended."""
 
     def __init__(self, *, grace: float) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Dispatcher:
         self.stop()  # what a request started before this was known
 
     def disable(self) -> None:
-        """A command delivers by other means here: what it stores itself starts no threads."""
+        """A command delivers by other means: what it stores itself starts no threads."""
         if self._role is Role.COMMAND:  # not a server that calls the command
             self._role = Role.WORKER
 
@@ -139,7 +139,7 @@ class Dispatcher:
         self._threads = []
 
     def finish_with(self, thread: threading.Thread) -> None:
-        """Let `stop`, and so the end of the process by a signal, wait for this thread, too, which has been started."""
+        """Let `stop`, and so a signal that ends the process, also wait for this thread, which has been started."""
         self._others = [*(other for other in self._others if other.is_alive()), thread]
 
     def finish(self) -> None:

@@ -51,7 +51,7 @@ class Loop:
         self._looked_after_at = -math.inf
 
     def run(self) -> None:
-        """Return once `stop` is set and the message in hand is recorded. Waits for a database that is unavailable."""
+        """Return once `stop` is set and the current message is recorded. Waits for a database that is unavailable."""
         tries = 0
         while not self._stop.is_set():
             self._wake.clear()
@@ -76,9 +76,9 @@ class Loop:
         self.close()
 
     def work(self, until: float) -> bool:
-        """Turns until there is nothing to do, `stop` is set, or that time of the monotonic clock. True for more to do.
+        """Take turns until there is nothing to do, `stop` is set, or the monotonic clock reads `until`.
 
-        A database that is unavailable is logged.
+        True if there is more to do. A database that is unavailable is logged.
         """
         connection.close_if_unusable_or_obsolete()
         busy = True
@@ -94,19 +94,19 @@ class Loop:
         return busy
 
     def close(self) -> None:
-        """End the connections to relay and database."""
+        """Close the connections to relay and database."""
         self._worker.close()
         connection.close()
 
     def turn(self, until: float = math.inf) -> bool:
-        """Notify of events, send what is due, until a time at most. True if there was something to do."""
+        """Notify of events, send what is due, at most until that time. True if there was something to do."""
         busy = self._notifies and notify_due() > 0
         if time.monotonic() - self._looked_after_at >= breaker.SEEN_EVERY:
             breaker.notice_configuration(starting=math.isinf(self._looked_after_at))
             claims.unstrand()
             self._looked_after_at = time.monotonic()
         if Message.objects.due().exists():
-            # Events come about while messages are sent, too: a queue that never ends must not keep them waiting.
+            # Events also happen while messages are sent: a queue that is never empty must not delay them.
             busy |= self._worker.drain(NOTIFY_EVERY if self._notifies else math.inf, until=until)
         else:
             self._worker.rest()
@@ -152,9 +152,9 @@ class Crew:
 
 
 class Lookout:
-    """Looks every few seconds whether mail works, in a thread: a slow look delays no mail, a slow mail server no look.
+    """Checks every few seconds whether mail works, in a thread: a slow check delays no mail, nor a mail a check.
 
-    Ends with the main thread, at the latest: a command that stored a mail does not wait for the next look.
+    Ends with the main thread, at the latest: a command that stored a mail does not wait for the next check.
     """
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ class Lookout:
 
     @property
     def is_due(self) -> bool:
-        """Whether there is something to look for, and this process has not looked a moment ago."""
+        """Whether there is something to check, and this process has not done so within LOOK_EVERY seconds."""
         return self.look is not None and time.monotonic() - self._looked_at >= LOOK_EVERY
 
     def once(self) -> None:

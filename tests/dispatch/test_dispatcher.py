@@ -161,6 +161,22 @@ def test_a_command_does_not_wait_long_for_a_relay_that_is_away(make_site: Callab
     assert "queued 1" in site.manage("outbox", "status").stdout
 
 
+def test_a_worker_process_beside_another_ends_cleanly_by_a_signal_that_reaches_both(
+    make_site: Callable[..., Site], relay: Relay
+) -> None:
+    site = make_site(MAIL_SERVER="127.0.0.1", MAIL_PORT=relay.port, NOTIFY_DISPATCH="worker")
+    site.manage(
+        "shell", "-v0", "-c", "from notify.mail import send_mail; send_mail('a@example.com', 'Hi', 'notify/mail/test')"
+    )
+    words = [sys.executable, "manage.py", "deliver", "--watch", "--until-stdin-ends"]
+    variables = environment(**site.variables)
+    with subprocess.Popen(words, cwd=ROOT, env=variables, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        relay.wait_for(1)
+        process.send_signal(signal.SIGINT)  # Ctrl-C in a terminal; its parent has not closed the pipe yet
+        assert (process.wait(30), process.stderr.read()) == (0, b"")
+
+
 FORK = """
 import os, sys, threading, time
 import django

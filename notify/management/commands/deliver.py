@@ -3,6 +3,7 @@
 import argparse
 import gc
 import itertools
+import os
 import signal
 import sys
 import threading
@@ -37,7 +38,7 @@ class Command(BaseCommand):
             metavar="N",
             help=_("simultaneous connections to the mail server (NOTIFY_CONNECTIONS)"),
         )
-        # For WorkerProcess: each line on stdin is a wake-up.
+        # For WorkerProcess: what arrives on stdin is a wake-up.
         parser.add_argument("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
 
     def handle(
@@ -56,7 +57,8 @@ class Command(BaseCommand):
             refuse_old_tables()
             if not until_stdin_ends:
                 self.stderr.write(_("delivering over %d connection(s); stop with SIGTERM or Ctrl-C") % connections)
-            wake_ups = sys.stdin.buffer if until_stdin_ends else None
+            # Unbuffered: Python aborts where a thread still reads a buffer as the interpreter ends.
+            wake_ups = iter(lambda: os.read(sys.stdin.fileno(), 1024), b"") if until_stdin_ends else None
             loop.watch(connections=connections, stop=stop, wake_ups=wake_ups)
             return
         with errors_explained(_("Nothing is lost; try again.")):

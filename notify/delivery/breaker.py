@@ -9,7 +9,7 @@ import hashlib
 import logging
 import socket
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -147,12 +147,12 @@ def notice_configuration(*, starting: bool = True) -> None:
     relay, host, now, ahead = own(), socket.gethostname(), clock.now(), clock.seconds_ahead()
     sign = {"seen": clock.written(now), "key": _mark_of_key(), "ahead": ahead}
     last = (relay.workers or {}).get(host)
-    is_known = last is not None and last["key"] == sign["key"] and _age(last, now) < SEEN_EVERY * 0.8
+    is_known = last is not None and last["key"] == sign["key"] and _age(last, now) < 0.8 * timedelta(seconds=SEEN_EVERY)
     if starting:
         for other in Relay.objects.exclude(pk=relay.pk).filter(workers__has_key=host):
-            _change_workers(other.pk, now, remove=host)
+            _set_worker(other.pk, now, host, None)
     if not is_known:
-        _change_workers(relay.pk, now, add={host: sign})
+        _set_worker(relay.pk, now, host, sign)
     if abs(ahead) > clock.TOLERATED_SECONDS:
         logger.warning(
             "this machine's clock is %.1f s %s the database's: check NTP",
@@ -169,26 +169,23 @@ def workers() -> list[Workers]:
             Workers(host, relay.fingerprint, relay.state, sign["key"], sign["ahead"])
             for relay in Relay.objects.all()
             for host, sign in (relay.workers or {}).items()
-            if _age(sign, now) < SEEN_LATELY.total_seconds()
+            if _age(sign, now) < SEEN_LATELY
         ),
         key=lambda seen: (seen.host, seen.fingerprint),
     )
 
 
 @transaction.atomic
-def _change_workers(pk: int, now: datetime, *, add: dict[str, Any] | None = None, remove: str = "") -> None:
+def _set_worker(pk: int, now: datetime, host: str, sign: dict[str, Any] | None) -> None:
+    """Note a host's sign of life, or take the host off (None); those that were not seen lately go, too."""
     relay = Relay.objects.select_for_update().get(pk=pk)
-    kept = {
-        host: sign
-        for host, sign in (relay.workers or {}).items()
-        if host != remove and _age(sign, now) < SEEN_LATELY.total_seconds()
-    }
-    relay.workers = {**kept, **(add or {})}
+    signs = {**(relay.workers or {}), host: sign}
+    relay.workers = {host: sign for host, sign in signs.items() if sign and _age(sign, now) < SEEN_LATELY}
     relay.save(update_fields=["workers"])
 
 
-def _age(sign: dict[str, Any], now: datetime) -> float:
-    return (now - clock.read(sign["seen"])).total_seconds()
+def _age(sign: dict[str, Any], now: datetime) -> timedelta:
+    return now - clock.read(sign["seen"])
 
 
 def _mark_of_key() -> str:

@@ -18,7 +18,7 @@ def now() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
         moment: datetime = cursor.fetchone()[0]
-    return timezone.make_naive(moment) if not settings.USE_TZ and timezone.is_aware(moment) else moment
+    return as_set(moment)
 
 
 def stamp() -> datetime | Now:
@@ -28,17 +28,23 @@ def stamp() -> datetime | Now:
 
 def written(moment: datetime) -> str:
     """ISO 8601 in UTC, whether USE_TZ is on or off."""
-    return _aware(moment).astimezone(UTC).isoformat()
+    return aware(moment).astimezone(UTC).isoformat()
 
 
 def read(text: str) -> datetime:
     """What `written` was given, as USE_TZ has it now. Without an offset, as of earlier versions, it is in TIME_ZONE."""
-    moment = _aware(datetime.fromisoformat(text))
+    return as_set(datetime.fromisoformat(text))
+
+
+def as_set(moment: datetime) -> datetime:
+    """The moment as USE_TZ has it: aware, or naive in TIME_ZONE whatever zone the current request uses."""
+    moment = aware(moment)
     return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
 
 
-def _aware(moment: datetime) -> datetime:
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.get_default_timezone())
+def aware(moment: datetime) -> datetime:
+    """The moment with its offset: without one it is in TIME_ZONE."""
+    return moment if moment.tzinfo else timezone.make_aware(moment, timezone.get_default_timezone())
 
 
 def seconds_ahead() -> float:

@@ -34,13 +34,12 @@ class DateTimeField(models.DateTimeField):  # type: ignore[type-arg]
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         if isinstance(value, datetime) and not settings.USE_TZ and connection.vendor == "sqlite":
-            aware = value if timezone.is_aware(value) else timezone.make_aware(value)
-            value = aware.astimezone(UTC).replace(tzinfo=None)
+            value = clock.aware(value).astimezone(UTC).replace(tzinfo=None)
         return super().get_db_prep_value(value, connection, prepared)
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if isinstance(value, datetime) and not settings.USE_TZ and connection.vendor == "sqlite":
-            return timezone.make_naive(value.replace(tzinfo=UTC))
+            return clock.as_set(value.replace(tzinfo=UTC))
         return value
 
 

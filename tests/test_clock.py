@@ -4,10 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.utils import timezone
 
-from notify import clock
+from notify import clock, outbox
+from notify.models import Message
 
 pytestmark = pytest.mark.django_db
 
@@ -27,3 +29,13 @@ def test_a_machine_whose_clock_is_wrong_knows_the_databases_time(wrong: int, mon
         assert abs(clock.now() - right) < timedelta(seconds=2)
     else:
         assert clock.seconds_ahead() == 0  # the database is in this process
+
+
+def test_without_time_zones_the_one_that_a_request_uses_does_not_matter(settings: Any) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, "Asia/Shanghai"
+    with timezone.override("America/New_York"):
+        assert abs(clock.now() - timezone.now()) < timedelta(seconds=clock.TOLERATED_SECONDS)
+        outbox.EmailBackend().send_messages([EmailMessage("Hi", "Text", "me@example.com", ["a@example.com"])])
+        assert Message.objects.due().count() == 1
+        assert abs(Message.objects.get().created_at - timezone.now()) < timedelta(minutes=1)
+    assert abs(Message.objects.get().created_at - timezone.now()) < timedelta(minutes=1)

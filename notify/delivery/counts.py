@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Sum
-from django.utils import timezone
 
 from notify import clock
 from notify.models import HourlyCount, Outcome
@@ -139,8 +137,7 @@ def fold(before: datetime) -> None:
 
 
 def hour_of(moment: datetime) -> datetime:
-    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    return hour if settings.USE_TZ else timezone.make_naive(hour)
+    return clock.as_set(clock.aware(moment).astimezone(UTC).replace(minute=0, second=0, microsecond=0))
 
 
 def _hour(begins: datetime, attempts: Counter[str]) -> Hour:

@@ -418,7 +418,7 @@ class Alert(models.Model):
 
     @property
     def outcomes(self) -> list[tuple[str, str, bool]]:
-        """For each channel where to, redacted; what came of it, in words; and whether it was sent."""
+        """For each channel its name, redacted; the outcome in words; and whether it was sent."""
         return [
             (each["to"], f"{_STATES[each['state']]} {each['said']}".strip(), each["state"] == "sent")
             for each in self.results

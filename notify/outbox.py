@@ -80,8 +80,8 @@ class EmailBackend(BaseEmailBackend):
 def _save(stored: Sequence[Sequence[Message]]) -> None:
     for rows in stored:
         body = rows[0].body
-        body.pk, body._state.adding = None, True  # a try that was rolled back has left its ids, another's by now
-        body.save()
+        body.pk = None  # a try that was rolled back has left its ids, which are another mail's by now
+        body.save(force_insert=True)
         for row in rows:
             row.pk, row.body = None, body
         Message.objects.bulk_create(rows)
@@ -173,7 +173,7 @@ def _is_token(link: str) -> bool:
 def single(mailbox: str) -> str:
     """The recipient, if it is one. ValueError for several in one text, as from Django's SMTP backend.
 
-    Split up, a text that somebody typed as their address would send a password reset to others, too.
+    Split up, a text that was typed as one address would send a password reset to others, too.
     """
     several = 0
     with contextlib.suppress(Exception):  # the library's parser stumbles in many ways; Django's says what is wrong
@@ -197,7 +197,7 @@ def _is_heeded(name: str, value: Any) -> bool:
 
 
 def bare_address(mailbox: str) -> str:
-    """The address of `Ann <ann@example.com>`. What is no such thing comes back as it is, for the relay to refuse.
+    """The address of `Ann <ann@example.com>`. Any other text is returned as it is, for the relay to refuse.
 
     Not parseaddr(): on older Pythons that takes the first of two, also out of the name (CVE-2023-27043).
     """

@@ -14,7 +14,7 @@ from celery.signals import worker_process_init, worker_shutting_down
 from notify import conf, dispatch
 from notify.dispatch import loop
 
-TASK_SECONDS = 25.0  # then it sends its successor; with the mail in hand a task ends in about half a minute
+TASK_SECONDS = 25.0  # then it sends its successor; with the current mail a task ends in about half a minute
 
 
 class Stopping(threading.Event):
@@ -47,7 +47,7 @@ def deliver(self: Any) -> None:
         _crews.crew = loop.Crew(connections=conf.NOTIFY_CONNECTIONS, stop=_stopping, backlog=dispatch.wake)
     crew: loop.Crew = _crews.crew
     try:
-        with _mail_in_hand_finished():
+        with _sigterm_delayed():
             more = crew.work(TASK_SECONDS)
             if more:
                 dispatch.wake()
@@ -59,8 +59,8 @@ def deliver(self: Any) -> None:
 
 
 @contextlib.contextmanager
-def _mail_in_hand_finished() -> Iterator[None]:
-    """A cold shutdown, or a service manager, ends the processes of a pool by SIGTERM: it is obeyed after the block."""
+def _sigterm_delayed() -> Iterator[None]:
+    """A cold shutdown, or a service manager, sends SIGTERM to the processes of a pool: it is obeyed after the block."""
     if not _pool.is_set():
         yield
         return

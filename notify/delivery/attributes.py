@@ -5,6 +5,7 @@ backends that speak to one. Where such a backend is the transport, all fields ar
 whole message; where it is SMTP, only Anymail's attributes are, in case the transport is changed.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -88,10 +89,8 @@ def _given(message: EmailMessage, *, others: bool) -> dict[str, Any]:
     if others:
         for name in vars(message).keys() - set(ANYMAIL) - _of_django():
             if not name.startswith(("_", "anymail_")):  # the latter are written by Anymail, for the sender to read
-                try:
+                with contextlib.suppress(TypeError, ValueError, RecursionError):  # a subclass may keep anything
                     found[name] = _plain(vars(message)[name])
-                except (TypeError, ValueError, RecursionError):
-                    continue  # a subclass keeps what it likes: its template, say
     return found
 
 

@@ -1,8 +1,8 @@
 """How many attempts ended how, per hour: written by delivery, read by the dashboard's chart and by metrics.
 
-A few rows per hour stand for a million messages. They outlive the messages: purging rows takes nothing off a count.
-What failed is counted in the transaction that notes it. What was sent is counted every ten seconds, so a worker that
-is killed takes up to ten seconds' count of sent messages with it; the messages themselves tell the exact number.
+A few rows per hour stand for a million messages. They outlive the messages: a purge changes no count. Failures are
+counted in the transaction that records them. Sent messages are counted every ten seconds, so a worker that is killed
+loses up to ten seconds of that count; the exact number is that of the messages.
 """
 
 import contextlib

@@ -13,9 +13,9 @@ JITTER = 0.15
 POISON_TRIES = 3
 # The one diagnosis of the relay that may be true for one recipient and not for the next.
 PER_RECIPIENT = "relay-denied"
-# What is said of the sender, which may be one message's own or that of all.
+# Of the sender, which may be that of one message or of all.
 OF_SENDER = ("sender-not-login", "sender-not-verified", "sender-unauthenticated")
-# The one diagnosis that waits for a person though the reply may say "later": every message is refused alike.
+# The one diagnosis that puts delivery on hold though the reply may say "later": every message is refused alike.
 OF_THIS_MACHINE = "ehlo-name"
 
 # Seconds from one probe of an unusable relay to the next; the last one repeats.
@@ -29,7 +29,7 @@ class Decision:
 
     outcome: Outcome
     delay: float = 0
-    uncertain: bool = False  # the message may have been taken
+    uncertain: bool = False  # the message may have been accepted
 
 
 def decide(
@@ -69,7 +69,7 @@ def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) ->
     configuration = diagnosis is not None and diagnosis.relay
     known = diagnosis.id if diagnosis else ""
     if diagnosis and diagnosis.pause and failure.code:
-        return Outcome.DOWN  # a quota: neither this message's fault nor anything a person could hurry
+        return Outcome.DOWN  # a quota: it has nothing to do with this message, and only time helps
     if known == OF_THIS_MACHINE:
         return Outcome.HOLD
     # From an API with whatever status; from SMTP early or late: Microsoft says so after the whole message.

@@ -30,7 +30,7 @@ class End(enum.Enum):
     """What has happened since a signal was to end the process."""
 
     NOT_YET = "none was received"
-    STOPPING = "the message in hand is finished"
+    STOPPING = "the current message is finished"
     STOPPED = "signals take effect"
 
 
@@ -54,7 +54,7 @@ class StopAtExit(threading.Event):
 class Dispatcher:
     """Delivery inside this process: a thread per connection, started by the first wake-up or request.
 
-    The threads are not daemons: Python waits for them when the process ends, so the message in hand is finished, and
+    The threads are not daemons: Python waits for them when the process ends, so the current message is finished, and
     a command that stored a mail (`manage.py shell`, say) gets one chance to deliver it before it ends.
 
     Under Django's autoreloader, which kills the process that serves, delivery has a process beside it.
@@ -77,7 +77,7 @@ class Dispatcher:
             self._role = Role.SERVER
 
     def end_before_signals(self) -> None:
-        """Let signals that end the process take effect only when the message in hand is recorded.
+        """Let signals that end the process take effect only when the current message is recorded.
 
         Not every server ends in a way that lets Python wait for its threads: `runserver --noreload` has no handler,
         uvicorn raises the signal again when it is done, with the handler it found (uvicorn#1600), and Ctrl-C sends
@@ -126,7 +126,7 @@ class Dispatcher:
                 self._threads = start_threads(self._stop, self._wakes)
 
     def stop(self) -> None:
-        """Finish the message in hand and end the threads. Returns when they have ended."""
+        """Finish the current message and end the threads. Returns when they have ended."""
         with self._lock:
             threads, wakes = self._threads, self._wakes
         self._stop.set()

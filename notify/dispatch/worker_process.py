@@ -10,7 +10,7 @@ RESTART_SECONDS = 10.0  # at least, from one worker process that failed to the n
 
 
 class WorkerProcess:
-    """`manage.py deliver --watch` beside this process: it ends when this one has, after the message in hand."""
+    """`manage.py deliver --watch` beside this process: it ends when this one has, after the current message."""
 
     def __init__(self) -> None:
         words = [

@@ -93,9 +93,8 @@ def rows_of(message: EmailMessage) -> list[Message]:
 
     One row for all recipients where the transport knows no envelope: each would get the mail once per row.
     """
-    named = [single(str(recipient)) for recipient in message.recipients()]
     _check_addresses(message)
-    recipients = list(dict.fromkeys(bare_address(each) for each in named))
+    recipients = list(dict.fromkeys(bare_address(str(recipient)) for recipient in message.recipients()))
     now = clock.stamp()
     sender = bare_address(str(message.from_email))
     stamped = _without_exotic_breaks(message)
@@ -170,21 +169,18 @@ def _is_token(link: str) -> bool:
     )
 
 
-def single(mailbox: str) -> str:
-    """The recipient, if it is one. ValueError for several in one text, as from Django's SMTP backend.
-
-    Split up, a text that was typed as one address would send a password reset to others, too.
-    """
-    several = 0
-    with contextlib.suppress(Exception):  # the library's parser stumbles in many ways; Django's says what is wrong
-        several = len(AddressHeader.value_parser(mailbox).all_mailboxes) if "," in mailbox else 0
-    if several > 1:
-        raise ValueError(f"{mailbox!r} is more than one recipient: each is an element of `to`, `cc` or `bcc`")
-    return mailbox
-
-
 def _check_addresses(message: EmailMessage) -> None:
-    """Raises what Django's SMTP backend raises for sender and recipients when it sends, mostly ValueError."""
+    """Raises what Django's SMTP backend raises for sender and recipients when it sends, mostly ValueError.
+
+    Also for several recipients in one text: split up, a text that was typed as one address would send a password reset
+    to others, too.
+    """
+    for mailbox in [str(recipient) for recipient in message.recipients() if "," in str(recipient)]:
+        several = 0
+        with contextlib.suppress(Exception):  # the library's parser stumbles in many ways; Django's says what is wrong
+            several = len(AddressHeader.value_parser(mailbox).all_mailboxes)
+        if several > 1:
+            raise ValueError(f"{mailbox!r} is more than one recipient: each is an element of `to`, `cc` or `bcc`")
     for address in (message.from_email, *message.recipients()):
         if django.VERSION >= (6, 0):
             DjangoSMTPBackend.prep_address(None, address)  # type: ignore[arg-type]  # it uses nothing of the backend

@@ -47,7 +47,8 @@ def next_digests() -> dict[str, datetime]:
     """When the waiting events of each topic are due."""
     topics = Event.objects.waiting().order_by().values_list("topic", flat=True).distinct()
     windows = Window.objects.filter(topic__in=topics).order_by("topic")
-    return {window.topic: window.opened_at + _length() for window in windows if window.opened_at}
+    length = timedelta(seconds=conf.NOTIFY_INTERVAL)
+    return {window.topic: window.opened_at + length for window in windows if window.opened_at}
 
 
 def oldest_due() -> datetime | None:
@@ -70,16 +71,15 @@ def _unmailed() -> EventQuerySet:
 
 
 def _dues() -> dict[str, datetime]:
-    """By topic, since when its oldest waiting event is due."""
+    """By topic, when its oldest waiting event is due: as it happened, or at the end of an interval without room."""
     keys = _unmailed().order_by().values("topic").annotate(oldest=Min("pk")).values("oldest")
     events = list(Event.objects.filter(pk__in=list(keys.values_list("oldest", flat=True))))
     windows = Window.objects.in_bulk([event.topic for event in events])
-    return {event.topic: _due_at(event, windows.get(event.topic, Window(topic=event.topic))) for event in events}
-
-
-def _due_at(event: Event, window: Window) -> datetime:
-    """When a topic's oldest waiting event is due: as it happened, or at the end of an interval that had no room."""
-    return _plan(window, [event], event.created_at).wait_until or event.created_at
+    found = {}
+    for event in events:
+        window = windows.get(event.topic, Window(topic=event.topic))
+        found[event.topic] = _plan(window, [event], event.created_at).wait_until or event.created_at
+    return found
 
 
 def _notify_topic(topic: str, now: datetime) -> int:
@@ -119,7 +119,8 @@ def _plan(window: Window, oldest: Sequence[Event], now: datetime) -> Plan:
     """What is due now of a topic whose oldest waiting events are these."""
     interval = Interval(opened_at=window.opened_at, singles=window.singles) if window.opened_at else None
     burst = policy.burst_of(window.topic, conf.NOTIFY_BURST)
-    return policy.decide(interval, [event.created_at for event in oldest], now, burst=burst, length=_length())
+    length = timedelta(seconds=conf.NOTIFY_INTERVAL)
+    return policy.decide(interval, [event.created_at for event in oldest], now, burst=burst, length=length)
 
 
 def _mail_singly(event: Event, now: datetime) -> int:
@@ -164,7 +165,8 @@ def _store_single(event: Event, message: EmailMultiAlternatives, now: datetime) 
     if not plan.singles or not ready.update(notified_at=now, message_id=message_id):
         return 0  # mailed by another worker, or the interval is full since
     if plan.interval:
-        _save(window, plan.interval.opened_at, plan.interval.singles + 1)
+        columns = {"opened_at": plan.interval.opened_at, "singles": plan.interval.singles + 1, "retry_at": None}
+        Window.objects.filter(topic=event.topic).update(**columns)
     message.send()
     return 1
 
@@ -186,11 +188,10 @@ def _store_digest(topic: str, now: datetime) -> int:
         newest = list(Event.objects.filter(message_id=message_id).order_by("-id")[:SHOWN])
     else:
         newest = list(waiting.order_by("-id")[:SHOWN])
-        window.digest, window.digest_to = message_id, newest[0].pk
-        window.save(update_fields=["digest", "digest_to"])
+        Window.objects.filter(topic=topic).update(digest=message_id, digest_to=newest[0].pk)
         count = waiting.filter(pk__lte=newest[0].pk).count()
         waiting.filter(pk__lt=rest[0]).update(notified_at=now, message_id=message_id)
-    _save(window, now, 0)
+    Window.objects.filter(topic=topic).update(opened_at=now, singles=0, retry_at=None)
     _folded(newest, count, message_id).send()
     return 1
 
@@ -198,27 +199,19 @@ def _store_digest(topic: str, now: datetime) -> int:
 def _mark_all(topic: str, now: datetime) -> bool:
     """Mark what a stored digest covers, in short transactions; if a worker dies in between, another one continues.
 
-    True once all is marked.
+    False where another worker is marking them.
     """
-    while (marked := _mark_part(topic, now)) == MARKED_AT_ONCE:
-        pass
-    return marked is not None
-
-
-@transaction.atomic
-def _mark_part(topic: str, now: datetime) -> int | None:
-    """Mark a part of them; returns how many, or None while another worker does so."""
-    window = _lock(topic)
-    if window is None:
-        return None
-    covered = Event.objects.waiting().filter(topic=topic, pk__lte=window.digest_to or 0).order_by("id")
-    keys = list(covered.values_list("pk", flat=True)[:MARKED_AT_ONCE])
-    if keys:
-        covered.filter(pk__range=(keys[0], keys[-1])).order_by().update(notified_at=now, message_id=window.digest)
-    if len(keys) < MARKED_AT_ONCE:
-        window.digest, window.digest_to = "", None
-        window.save(update_fields=["digest", "digest_to"])
-    return len(keys)
+    while True:
+        with transaction.atomic():
+            window = _lock(topic)
+            if window is None:
+                return False
+            covered = Event.objects.waiting().filter(topic=topic, pk__lte=window.digest_to or 0).order_by("id")
+            keys = list(covered.values_list("pk", flat=True)[:MARKED_AT_ONCE])
+            if not keys:
+                Window.objects.filter(topic=topic).update(digest="", digest_to=None)
+                return True
+            covered.filter(pk__range=(keys[0], keys[-1])).order_by().update(notified_at=now, message_id=window.digest)
 
 
 def _lock(topic: str) -> Window | None:
@@ -227,11 +220,6 @@ def _lock(topic: str) -> Window | None:
     if connection.features.has_select_for_update_skip_locked:
         rows = rows.select_for_update(skip_locked=True)
     return rows.first()  # SQLite: a transaction that writes is alone from its start (IMMEDIATE)
-
-
-def _save(window: Window, opened_at: datetime, singles: int) -> None:
-    window.opened_at, window.singles, window.retry_at = opened_at, singles, None
-    window.save(update_fields=["opened_at", "singles", "retry_at"])
 
 
 def _single(event: Event) -> EmailMultiAlternatives:
@@ -287,7 +275,3 @@ def _list_url(message_id: str) -> str:
                 path = reverse("admin:notify_event_changelist", current_app=site.name)
                 return f"{conf.site_url()}{path}?{query}"
     return ""
-
-
-def _length() -> timedelta:
-    return timedelta(seconds=conf.NOTIFY_INTERVAL)

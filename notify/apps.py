@@ -1,9 +1,7 @@
 """The app: when Django is ready, registers its checks, finds the previews of all apps and prepares delivery."""
 
-from typing import Any
-
 from django.apps import AppConfig
-from django.utils.module_loading import autodiscover_modules
+from django.utils.module_loading import autodiscover_modules, import_string
 from django.utils.translation import gettext_lazy as _
 
 
@@ -17,14 +15,10 @@ class NotifyConfig(AppConfig):
         from notify.operations import alerts, checks, errors  # noqa: F401  (importing checks registers them)
         from notify.smtp.backend import EmailBackend
 
-        EmailBackend.make_token_source = staticmethod(_token_source)
+        # Imported when it is called: its packages are not small, and may be missing.
+        EmailBackend.make_token_source = staticmethod(
+            lambda options: import_string("notify.oauth.tokens.from_options")(options)
+        )
         autodiscover_modules("previews")  # of every app: their mails are shown beside ours
         errors.take_over()
         dispatch.prepare(look=alerts.look if alerts.is_configured() else None)
-
-
-def _token_source(options: dict[str, Any]) -> Any:
-    """Imported by those who need it: its packages are not small, and may be missing."""
-    from notify.oauth import tokens
-
-    return tokens.from_options(options)

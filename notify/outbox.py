@@ -49,9 +49,14 @@ class EmailBackend(BaseEmailBackend):
     def __init__(self, fail_silently: bool = False, *, alias: str | None = None, **options: Any) -> None:
         super().__init__(**({} if alias is None else {"alias": alias, **options}))
         self.fail_silently = fail_silently
-        if unheeded := [name for name, value in options.items() if not (name[0] == "_" or _is_heeded(name, value))]:
+        unused = [
+            name
+            for name, value in options.items()
+            if name[0] != "_" and value not in (None, transport.options().get(name, ""))
+        ]
+        if unused:
             raise TypeError(
-                f"The outbox sends mail through NOTIFY_TRANSPORT and cannot use {', '.join(sorted(unheeded))} for a "
+                f"The outbox sends mail through NOTIFY_TRANSPORT and cannot use {', '.join(sorted(unused))} for a "
                 "single mail: set it there, or name the backend that is to send this mail without the outbox, as in "
                 "get_connection('django.core.mail.backends.smtp.EmailBackend', …)"
             )
@@ -186,10 +191,6 @@ def _check_addresses(message: EmailMessage) -> None:
             DjangoSMTPBackend.prep_address(None, address)  # type: ignore[arg-type]  # it uses nothing of the backend
         else:
             sanitize_address(address, message.encoding or settings.DEFAULT_CHARSET)
-
-
-def _is_heeded(name: str, value: Any) -> bool:
-    return value is None or value == transport.options().get(name, "")
 
 
 def bare_address(mailbox: str) -> str:

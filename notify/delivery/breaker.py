@@ -145,9 +145,11 @@ def notice_configuration(*, starting: bool = True) -> None:
     if Relay.objects.filter(fingerprint="").troubled().update(**_OPENED):
         logger.info(CHANGED)
     relay, host, now, ahead = own(), socket.gethostname(), clock.now(), clock.seconds_ahead()
-    sign = {"seen": clock.written(now), "key": _mark_of_key(), "ahead": ahead}
+    # Differs where SECRET_KEY does, and reveals nothing else about it.
+    key = hashlib.sha256(b"notify key" + settings.SECRET_KEY.encode()).hexdigest()[:8]
+    sign = {"seen": clock.written(now), "key": key, "ahead": ahead}
     last = (relay.workers or {}).get(host)
-    is_known = last is not None and last["key"] == sign["key"] and _age(last, now) < 0.8 * timedelta(seconds=SEEN_EVERY)
+    is_known = last is not None and last["key"] == key and _age(last, now) < 0.8 * timedelta(seconds=SEEN_EVERY)
     if starting:
         for other in Relay.objects.exclude(pk=relay.pk).filter(workers__has_key=host):
             _set_worker(other.pk, now, host, None)
@@ -186,11 +188,6 @@ def _set_worker(pk: int, now: datetime, host: str, sign: dict[str, Any] | None) 
 
 def _age(sign: dict[str, Any], now: datetime) -> timedelta:
     return now - clock.read(sign["seen"])
-
-
-def _mark_of_key() -> str:
-    """Differs where SECRET_KEY does, and reveals nothing else about it."""
-    return hashlib.sha256(b"notify key" + settings.SECRET_KEY.encode()).hexdigest()[:8]
 
 
 _OPENED = {

@@ -184,16 +184,17 @@ class Lookout:
         """Look, if it is due, in a thread; `work` is called every second until that ends."""
         if not self.is_due:
             return
-        thread = threading.Thread(target=self._once_apart, name="lookout", daemon=False)
+
+        def look() -> None:
+            self.once()
+            connection.close()  # this thread's own
+
+        thread = threading.Thread(target=look, name="lookout", daemon=False)
         thread.start()
         thread.join(POLL_SECONDS)
         while thread.is_alive():
             work()
             thread.join(POLL_SECONDS)
-
-    def _once_apart(self) -> None:
-        self.once()
-        connection.close()  # this thread's own
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set() and threading.main_thread().is_alive():

@@ -3,16 +3,19 @@
 What is masked: every run that shares SHARED characters or more with a secret, in any case of letters, as it is, in
 base64 (at any offset), in hexadecimal, percent-encoded, escaped for HTML, JSON, Python or C, and with blanks or
 punctuation between its letters. Base64 and hexadecimal are masked as whole words: nothing is left to guess from.
-A secret shorter than SHARED is masked where it is a whole word, and in base64: fewer letters than that stand by chance
-in much that is none. Takes time in proportion to the length of the text.
+A secret shorter than SHARED is masked where it is a whole word, and in base64: so few letters also occur by chance.
+Takes time in proportion to the length of the text.
 """
 
 import base64
 import binascii
 import html
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 MASK = "***"
@@ -68,25 +71,19 @@ def hush(text: str, secrets: Iterable[str]) -> str:
                 _mark(hidden, *word.span())
     if not any(hidden):
         return text
-    pieces, end = [], 0
-    for run in re.finditer(rb"\x01+", hidden):
-        pieces += [text[end : run.start()], MASK]
-        end = run.end()
-    return "".join([*pieces, text[end:]])
+    runs = groupby(zip(text, hidden, strict=True), key=itemgetter(1))
+    return "".join(MASK if masked else "".join(letter for letter, _ in run) for masked, run in runs)
 
 
 class _Reading(NamedTuple):
-    """The letters that are read in a text, and where in it each begins and ends."""
+    """The letters that are read in a text, where in it each begins, and where the text ends."""
 
     letters: str
-    begins: Sequence[int]
-    ends: Sequence[int]
+    edges: Sequence[int]
 
-    def without(self, dropped: re.Pattern[str]) -> "_Reading":
-        places = [place for kept in _pieces(self.letters, dropped) for place in range(*kept)]
-        begins, ends = self.begins, self.ends
-        letters = dropped.sub("", self.letters)
-        return _Reading(letters, [begins[place] for place in places], [ends[place] for place in places])
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Where in the text the letters `first` to `last` are written."""
+        return self.edges[first], self.edges[bisect_right(self.edges, self.edges[last])]
 
 
 class _Grams(NamedTuple):
@@ -98,7 +95,7 @@ class _Grams(NamedTuple):
 
 def _readings(text: str) -> Iterator[_Reading]:
     """The text as it is; and while it holds escapes, with them undone."""
-    reading = _Reading(text, range(len(text)), range(1, len(text) + 1))
+    reading = _Reading(text, range(len(text) + 1))
     yield reading
     for _ in range(_ESCAPES_IN_ESCAPES):
         if not _ESCAPE.search(reading.letters):
@@ -108,28 +105,22 @@ def _readings(text: str) -> Iterator[_Reading]:
 
 
 def _unescaped(reading: _Reading) -> _Reading:
-    letters, begins, ends, done = [], [], [], 0  # type: list[str], list[int], list[int], int
+    letters, edges, done = [], [], 0  # type: list[str], list[int], int
     for escape in _ESCAPE.finditer(reading.letters):
-        start, end = escape.span()
-        letters.append(reading.letters[done:start])
-        begins += reading.begins[done:start]
-        ends += reading.ends[done:start]
-        for letter, first, last in _meant(escape):
+        letters.append(reading.letters[done : escape.start()])
+        edges += reading.edges[done : escape.start()]
+        for letter, place in _meant(escape):
             letters.append(letter)
-            begins.append(reading.begins[first])
-            ends.append(reading.ends[last - 1])
-        done = end
-    letters.append(reading.letters[done:])
-    begins += reading.begins[done:]
-    ends += reading.ends[done:]
-    return _Reading("".join(letters), begins, ends)
+            edges.append(reading.edges[place])
+        done = escape.end()
+    return _Reading("".join([*letters, reading.letters[done:]]), [*edges, *reading.edges[done:]])
 
 
-def _meant(escape: re.Match[str]) -> Iterator[tuple[str, int, int]]:
-    """The letters that an escape, or a run of them, means, each with the place it is written at."""
-    start, end = escape.span()
+def _meant(escape: re.Match[str]) -> Iterator[tuple[str, int]]:
+    """The letters that an escape, or a run of them, means, each with the place where it begins."""
+    start = escape.start()
     if escape["bytes"]:
-        units = list(_BYTE.finditer(escape.string, start, end))
+        units = list(_BYTE.finditer(escape[0]))
         raw = bytes(int(unit[1], 16) if unit[1] else int(unit[2], 8) for unit in units)
         try:
             text, encoding = raw.decode(), "utf-8"
@@ -137,42 +128,40 @@ def _meant(escape: re.Match[str]) -> Iterator[tuple[str, int, int]]:
             text, encoding = raw.decode("latin-1"), "latin-1"
         place = 0
         for letter in text:
-            width = len(letter.encode(encoding))
-            yield letter, units[place].start(), units[place + width - 1].end()
-            place += width
+            yield letter, start + units[place].start()
+            place += len(letter.encode(encoding))
     elif escape["units"]:
         raw = bytes.fromhex(escape["units"].replace("\\u", "").replace("\\U", ""))
         for letter in raw.decode("utf-16-be", "surrogatepass"):
-            width = 12 if ord(letter) > 0xFFFF else 6
-            yield letter, start, start + width
-            start += width
+            yield letter, start
+            start += 12 if ord(letter) > 0xFFFF else 6
     elif escape["point"]:
         point = int(escape["point"].strip("\\uU{}"), 16)
-        yield chr(point) if point <= 0x10FFFF else "\ufffd", start, end
+        yield chr(point) if point <= 0x10FFFF else "\ufffd", start
     else:
         meant = html.unescape(escape["entity"]) if escape["entity"] else _ONE.get(escape["one"], escape["one"])
         for letter in meant:
-            yield letter, start, end
+            yield letter, start
 
 
 def _find_shared(reading: _Reading, grams: _Grams, hidden: bytearray, encoded: bytearray) -> None:
-    folded = reading._replace(letters=_folded(reading.letters))
+    folded = _folded(reading.letters)
     for dropped, wanted in zip(_DROPPED, grams.without, strict=True):
-        letters = dropped.sub("", folded.letters)
-        places = [place for place in range(len(letters) - SHARED + 1) if letters[place : place + SHARED] in wanted]
-        if not places:
+        left = dropped.sub("", folded)
+        found = [first for first in range(len(left) - SHARED + 1) if left[first : first + SHARED] in wanted]
+        if not found:
             continue
-        seen = folded.without(dropped)
-        for place in places:
-            begin, end = seen.begins[place], seen.ends[place + SHARED - 1]
-            _mark(hidden, begin, end)
-            if letters[place : place + SHARED] in grams.encoded:
-                _mark(encoded, begin, end)
+        places = [place for place, letter in enumerate(folded) if not dropped.match(letter)]
+        for first in found:
+            span = reading.span(places[first], places[first + SHARED - 1])
+            _mark(hidden, *span)
+            if left[first : first + SHARED] in grams.encoded:
+                _mark(encoded, *span)
 
 
 def _find_word(reading: _Reading, secret: str, hidden: bytearray) -> None:
     for found in re.finditer(rf"(?<![^\W_]){re.escape(_folded(secret))}(?![^\W_])", _folded(reading.letters)):
-        _mark(hidden, reading.begins[found.start()], reading.ends[found.end() - 1])
+        _mark(hidden, *reading.span(found.start(), found.end() - 1))
 
 
 def _mark(places: bytearray, begin: int, end: int) -> None:
@@ -193,7 +182,7 @@ def _grams(secrets: tuple[str, ...]) -> _Grams:
 
 
 def _encoded(raw: bytes) -> Iterator[str]:
-    """In hexadecimal and base64. Of the latter without letters that depend on what stands beside the secret, too."""
+    """In hexadecimal, and in base64 at each offset, without the letters that depend on what is beside the secret."""
     yield raw.hex()
     for before in range(3):
         letters = base64.b64encode(bytes(before) + raw).decode()
@@ -206,15 +195,6 @@ def _cut(texts: list[str], dropped: re.Pattern[str]) -> frozenset[str]:
     """All runs of SHARED letters."""
     left = [dropped.sub("", text) for text in texts]
     return frozenset(text[place : place + SHARED] for text in left for place in range(len(text) - SHARED + 1))
-
-
-def _pieces(text: str, dropped: re.Pattern[str]) -> Iterator[tuple[int, int]]:
-    """Where what is left begins and ends."""
-    begin = 0
-    for found in dropped.finditer(text):
-        yield begin, found.start()
-        begin = found.end()
-    yield begin, len(text)
 
 
 def _folded(text: str) -> str:

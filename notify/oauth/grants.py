@@ -2,12 +2,12 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from notify.oauth import endpoint
@@ -19,7 +19,7 @@ from notify.smtp.secret import Secret
 try:
     from oauthlib import oauth2
 except ImportError:
-    oauth2 = None
+    oauth2 = None  # see tokens.require_packages
 
 UNSAID_LIFETIME = 600  # seconds, where the answer does not say how long a token lives
 LONGEST = 10 * 365 * 86400
@@ -51,50 +51,38 @@ class DeviceCode:
 
 def by_client_credentials(configuration: Configuration, deadline: Deadline) -> Answer:
     """For the app alone (RFC 6749 4.4)."""
-    client = _library().BackendApplicationClient(configuration.client_id)
-    scope = configuration.authority.app_scope or None
-    body = Secret(client.prepare_request_body(scope=scope, include_client_id=True, **_secret(configuration)))
-    return _token(client, configuration, body, deadline)
+    client = oauth2.BackendApplicationClient(configuration.client_id)
+    form = {"include_client_id": True, "scope": configuration.authority.app_scope}
+    return _token(configuration, deadline, client.prepare_request_body, **form)
 
 
 def by_refresh_token(configuration: Configuration, refresh_token: Secret, deadline: Deadline) -> Answer:
     """RFC 6749 6. A refresh token in the answer replaces the old one."""
-    client = _library().WebApplicationClient(configuration.client_id)
-    body = Secret(
-        client.prepare_refresh_body(
-            client_id=configuration.client_id,
-            refresh_token=refresh_token,
-            scope=configuration.authority.scope or None,
-            **_secret(configuration),
-        )
-    )
-    return _token(client, configuration, body, deadline, refresh_token)
+    client = oauth2.WebApplicationClient(configuration.client_id)
+    form = {"client_id": client.client_id, "scope": configuration.authority.scope, "refresh_token": refresh_token}
+    return _token(configuration, deadline, client.prepare_refresh_body, **form)
 
 
 def by_code(
     configuration: Configuration, code: Secret, *, redirect_uri: str, verifier: Secret, deadline: Deadline
 ) -> Answer:
     """The code of a redirect, with the verifier of its request (RFC 6749 4.1.3, RFC 7636 4.5)."""
-    client = _library().WebApplicationClient(configuration.client_id)
-    body = Secret(
-        client.prepare_request_body(
-            code=code, redirect_uri=redirect_uri, code_verifier=verifier, **_secret(configuration)
-        )
-    )
-    return _token(client, configuration, body, deadline, code, verifier)
+    client = oauth2.WebApplicationClient(configuration.client_id)
+    form = {"code": code, "code_verifier": verifier, "redirect_uri": redirect_uri}
+    return _token(configuration, deadline, client.prepare_request_body, **form)
 
 
 def by_device_code(configuration: Configuration, code: DeviceCode, deadline: Deadline) -> Answer:
     """RFC 8628 3.4. TokenRefused has `error` authorization_pending or slow_down until the person is done."""
-    client = _library().DeviceClient(configuration.client_id)
-    body = Secret(client.prepare_request_body(code.device_code, include_client_id=True, **_secret(configuration)))
-    return _token(client, configuration, body, deadline, code.device_code)
+    client = oauth2.DeviceClient(configuration.client_id)
+    form = {"include_client_id": True, "device_code": code.device_code}
+    return _token(configuration, deadline, client.prepare_request_body, **form)
 
 
 def device_code(configuration: Configuration, deadline: Deadline) -> DeviceCode:
     """RFC 8628 3.1."""
-    form = {"client_id": configuration.client_id, **_secret(configuration), "scope": configuration.authority.scope}
-    said = _post(configuration, configuration.authority.device_url, Secret(urlencode(form)), deadline)
+    form: dict[str, Any] = {"client_id": configuration.client_id, "scope": configuration.authority.scope}
+    said = _post(configuration, configuration.authority.device_url, deadline, _encoded, **form)
     try:
         return DeviceCode(
             device_code=_text(said["device_code"]),
@@ -109,7 +97,7 @@ def device_code(configuration: Configuration, deadline: Deadline) -> DeviceCode:
 
 def authorization_url(configuration: Configuration, *, redirect_uri: str, state: str, verifier: str) -> str:
     """Where a person's browser goes (RFC 6749 4.1.1, RFC 7636 4.3)."""
-    client = _library().WebApplicationClient(configuration.client_id)
+    client = oauth2.WebApplicationClient(configuration.client_id)
     address = configuration.authority.authorize_url
     url = client.prepare_request_uri(
         # oauthlib insists on https; the configuration lets http pass on this machine alone.
@@ -125,63 +113,46 @@ def authorization_url(configuration: Configuration, *, redirect_uri: str, state:
     return str(url).replace("https:", urlsplit(address).scheme + ":", 1)
 
 
-def new_verifier() -> Secret:
-    """RFC 7636 4.1."""
-    return Secret(_library().WebApplicationClient("").create_code_verifier(64))
-
-
 def revoke(configuration: Configuration, token: Secret, deadline: Deadline) -> None:
     """RFC 7009. Its answer has a status and need not have a body."""
-    form = {"client_id": configuration.client_id, **_secret(configuration)}
-    body = Secret(urlencode({**form, "token": token, "token_type_hint": "refresh_token"}))
-    _post(configuration, configuration.authority.revoke_url, body, deadline, token, empty=True)
+    form = {"client_id": configuration.client_id, "token": token, "token_type_hint": "refresh_token"}
+    _post(configuration, configuration.authority.revoke_url, deadline, _encoded, empty=True, **form)
 
 
-def require_library() -> None:
-    """Raises ImproperlyConfigured, naming the package, where it is missing."""
-    _library()
+def _encoded(**form: str | None) -> str:
+    return urlencode({name: value for name, value in form.items() if value})
 
 
-def _library() -> Any:
-    if oauth2 is None:
-        raise ImproperlyConfigured(
-            "OAuth needs the package oauthlib, which is not installed: pip install oauthlib cryptography"
-        )
-    return oauth2
-
-
-def _secret(configuration: Configuration) -> dict[str, Secret]:
-    """In the form, as all providers take it (RFC 6749 2.3.1)."""
-    return {"client_secret": configuration.client_secret} if configuration.client_secret else {}
-
-
-def _post(
-    configuration: Configuration, url: str, body: Secret, deadline: Deadline, *secrets: Secret, empty: bool = False
-) -> dict[str, Any]:
-    hidden = [configuration.client_secret, *secrets]
-    return endpoint.post(url, body, deadline=deadline, proxy=configuration.proxy, secrets=hidden, empty=empty)
-
-
-def _token(client: Any, configuration: Configuration, body: Secret, deadline: Deadline, *secrets: Secret) -> Answer:
-    answer = _read(client, _post(configuration, configuration.authority.token_url, body, deadline, *secrets))
-    if answer is None:
-        raise TokenUnavailable(f"{configuration.authority.host}: no access token in the answer")
-    return answer
-
-
-def _read(client: Any, said: dict[str, Any]) -> Answer | None:
-    """None for an answer without an access token."""
+def _token(configuration: Configuration, deadline: Deadline, write: Callable[..., str], **form: Any) -> Answer:
+    said = _post(configuration, configuration.authority.token_url, deadline, write, **form)
     try:
-        token = client.parse_request_body_response(json.dumps(said))
+        # Not kept: error pages show what a frame holds, and its texts are no Secrets.
+        oauth2.Client(configuration.client_id).parse_request_body_response(json.dumps(said))
         return Answer(
-            access_token=_text(token["access_token"]),
+            access_token=_text(said["access_token"]),
             lifetime=_seconds(said.get("expires_in")) or UNSAID_LIFETIME,
             refresh_token=_text(said["refresh_token"]) if said.get("refresh_token") else NONE,
             refresh_lifetime=_seconds(said.get("refresh_token_expires_in")),
             scope=str(said.get("scope") or "")[:1000],
         )
-    except (_library().OAuth2Error, KeyError, TypeError, ValueError, AttributeError):
-        return None
+    except (oauth2.OAuth2Error, KeyError, TypeError, ValueError, AttributeError):
+        raise TokenUnavailable(f"{configuration.authority.host}: no access token in the answer") from None
+
+
+def _post(
+    configuration: Configuration,
+    url: str,
+    deadline: Deadline,
+    write: Callable[..., str],
+    *,
+    empty: bool = False,
+    **form: Any,
+) -> dict[str, Any]:
+    """What is answered to the form that `write` makes of the values. Those that are Secrets are masked in errors."""
+    form["client_secret"] = configuration.client_secret or None  # as all providers take it (RFC 6749 2.3.1)
+    hidden = [value for value in form.values() if isinstance(value, Secret)]
+    body = Secret(write(**form))
+    return endpoint.post(url, body, deadline=deadline, proxy=configuration.proxy, secrets=hidden, empty=empty)
 
 
 def _text(value: Any) -> Secret:

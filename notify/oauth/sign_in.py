@@ -53,7 +53,8 @@ class Redirect:
 
     def __init__(self, configuration: Configuration, *, port: int = 0) -> None:
         self._configuration = configuration
-        self._verifier, self._state = grants.new_verifier(), secrets.token_urlsafe(24)
+        self._verifier = Secret(secrets.token_urlsafe(48))  # RFC 7636 4.1
+        self._state = secrets.token_urlsafe(24)
         self._found: queue.Queue[str] = queue.Queue()
         self._http = ThreadingHTTPServer(("127.0.0.1", port), _page(self))
         self._http.daemon_threads = True

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import ExpressionWrapper, Q, Value
 from django.db.models.expressions import Combinable
@@ -29,7 +28,7 @@ from notify.smtp.secret import Secret
 try:
     from cryptography import fernet
 except ImportError:
-    fernet = None  # type: ignore[assignment]
+    fernet = None  # type: ignore[assignment]  # see tokens.require_packages
 
 EARLY = timedelta(minutes=5)  # before its end a token is renewed; at half its life, where that is shorter
 _SALT = "notify.oauth.store"
@@ -127,14 +126,6 @@ def forget(configuration: Configuration) -> bool:
     return bool(OAuthToken.objects.filter(key=configuration.key).delete()[0])
 
 
-def require_library() -> None:
-    """Raises ImproperlyConfigured, naming the package, where it is missing."""
-    if fernet is None:
-        raise ImproperlyConfigured(
-            "OAuth needs the package cryptography, which is not installed: pip install oauthlib cryptography"
-        )
-
-
 def _columns(configuration: Configuration, answer: Answer) -> dict[str, Any]:
     now, found = answer.received_at, access_in(answer)
     columns: dict[str, Any] = {
@@ -163,7 +154,6 @@ def _keys() -> list[str]:
 
 
 def _box() -> Any:
-    require_library()
     keys = [salted_hmac(_SALT, "", secret=key, algorithm="sha256").digest() for key in _keys()]
     return fernet.MultiFernet([fernet.Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 

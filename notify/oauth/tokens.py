@@ -4,8 +4,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.utils import timezone
 
@@ -39,8 +41,7 @@ class Tokens:
     """
 
     def __init__(self, configuration: Configuration) -> None:
-        grants.require_library()
-        store.require_library()
+        require_packages()
         self._configuration = configuration
 
     def __call__(self, deadline: Deadline, refused: str = "") -> AccessToken:
@@ -110,6 +111,15 @@ class Tokens:
         if self._configuration.app_alone:
             return grants.by_client_credentials(self._configuration, deadline)
         raise TokenRefused("no refresh token: sign in once with manage.py mailauth")
+
+
+def require_packages() -> None:
+    """Raises ImproperlyConfigured, naming the package, where one is missing."""
+    for package in ("oauthlib", "cryptography"):
+        if find_spec(package) is None:
+            raise ImproperlyConfigured(
+                f"OAuth needs the package {package}, which is not installed: pip install oauthlib cryptography"
+            )
 
 
 def from_options(options: Mapping[str, Any]) -> Tokens | None:

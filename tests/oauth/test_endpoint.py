@@ -9,9 +9,10 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.views.debug import ExceptionReporter
 
-from notify.oauth import grants
+from notify.oauth import grants, tokens
 from notify.oauth.configuration import Configuration
 from notify.oauth.endpoint import TokenRefused, TokenUnavailable
 from notify.smtp.dial import Deadline
@@ -202,8 +203,8 @@ def _renew(configuration: Configuration, token: Secret) -> None:
     grants.by_refresh_token(configuration, token, Deadline(5))
 
 
-@pytest.mark.parametrize("name", ["oauth2"])
+@pytest.mark.parametrize("name", ["oauthlib", "cryptography"])
 def test_a_missing_library_is_named(configured: Make, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(grants, name, None)
-    with pytest.raises(Exception, match="OAuth needs the package oauthlib, which is not installed"):
-        ask(configured())
+    monkeypatch.setattr(tokens, "find_spec", lambda package: None if package == name else package)
+    with pytest.raises(ImproperlyConfigured, match=f"OAuth needs the package {name}, which is not installed"):
+        tokens.Tokens(configured())

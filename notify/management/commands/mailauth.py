@@ -60,8 +60,7 @@ class Command(BaseCommand):
             found = configurations.from_options(plan)
             if found is None:
                 raise ImproperlyConfigured(_("MAIL_OAUTH_CLIENT_ID is not set."))
-            grants.require_library()
-            store.require_library()
+            tokens.require_packages()
         except ImproperlyConfigured as error:
             provider = transport.provider()
             steps = registration.steps(provider.oauth if provider else "")

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +37,13 @@ class Authority:
         return urlsplit(self.token_url).hostname or ""
 
 
+# By a preset's word: where people sign in, where their mail is.
+_MICROSOFT = {
+    "microsoft": ("login.microsoftonline.com", "outlook.office.com"),
+    "microsoft-china": ("login.partner.microsoftonline.cn", "partner.outlook.cn"),
+}
+
+
 def _microsoft(login: str, mail: str, tenant: str) -> Authority:
     base = f"https://{login}/{tenant}/oauth2/v2.0"
     return Authority(
@@ -55,8 +61,7 @@ _GOOGLE = Authority(
     authorize_url="https://accounts.google.com/o/oauth2/v2/auth",
     revoke_url="https://oauth2.googleapis.com/revoke",
     scope="https://mail.google.com/",
-    # Without them no refresh token comes.
-    parameters=MappingProxyType({"access_type": "offline", "prompt": "consent"}),
+    parameters={"access_type": "offline", "prompt": "consent"},  # without these no refresh token is issued
 )
 
 
@@ -97,7 +102,7 @@ def from_options(options: Mapping[str, Any]) -> Configuration | None:
     if not username:
         raise ImproperlyConfigured(_("MAIL_USERNAME is not set: OAuth needs the mailbox that signs in."))
     return Configuration(
-        authority=_authority(str(options.get("host") or ""), username, given),
+        authority=_authority(str(options.get("host") or ""), given),
         username=username,
         client_id=given["oauth_client_id"],
         client_secret=Secret(given.get("oauth_client_secret", "")),
@@ -106,10 +111,9 @@ def from_options(options: Mapping[str, Any]) -> Configuration | None:
     )
 
 
-def _authority(host: str, username: str, given: Mapping[str, str]) -> Authority:
-    scope = given.get("oauth_scope", "")
+def _authority(host: str, given: Mapping[str, str]) -> Authority:
     if token_url := given.get("oauth_token_url"):
-        authorize_url = given.get("oauth_authorize_url", "")
+        scope, authorize_url = given.get("oauth_scope", ""), given.get("oauth_authorize_url", "")
         for name, url in (("TOKEN", token_url), ("AUTHORIZE", authorize_url)):
             if url and not _is_private(url):
                 raise ImproperlyConfigured(_("%s is not an https address.") % f"MAIL_OAUTH_{name}_URL")
@@ -120,26 +124,14 @@ def _authority(host: str, username: str, given: Mapping[str, str]) -> Authority:
             app_scope=None if authorize_url else scope,
         )
     provider = presets.find(host=host)
-    tenant = given.get("oauth_tenant", "")
-    match provider and provider.oauth:
-        case "google":
-            known = _GOOGLE
-        case "microsoft":
-            known = _microsoft(
-                "login.microsoftonline.com", "outlook.office.com", tenant or _usual_tenant(provider, given)
-            )
-        case "microsoft-china":
-            known = _microsoft(
-                "login.partner.microsoftonline.cn", "partner.outlook.cn", tenant or _usual_tenant(provider, given)
-            )
-        case _:
-            raise ImproperlyConfigured(
-                _("MAIL_OAUTH_TOKEN_URL is not set, and there is no OAuth preset for MAIL_SERVER.")
-            )
-    return known
+    if provider and provider.oauth == "google":
+        return _GOOGLE
+    if provider and provider.oauth:
+        return _microsoft(*_MICROSOFT[provider.oauth], given.get("oauth_tenant") or _usual_tenant(provider, given))
+    raise ImproperlyConfigured(_("MAIL_OAUTH_TOKEN_URL is not set, and there is no OAuth preset for MAIL_SERVER."))
 
 
-def _usual_tenant(provider: Any, given: Mapping[str, str]) -> str:
+def _usual_tenant(provider: presets.Provider, given: Mapping[str, str]) -> str:
     """Where none is set: of private accounts, or any organization's; a secret belongs to one tenant's app."""
     if provider.name == "outlook":
         return "consumers"

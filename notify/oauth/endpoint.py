@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from notify.smtp import dial
 from notify.smtp.dial import Deadline
@@ -78,10 +78,9 @@ def _exchange(url: str, body: str, deadline: Deadline, proxy: str) -> tuple[int,
         kind = http.client.HTTPSConnection if secured else http.client.HTTPConnection
         connection = kind(host, port)
         connection.sock = held[-1]
-        path = parsed.path or "/"
         connection.request(
             "POST",
-            f"{path}?{parsed.query}" if parsed.query else path,
+            urlunsplit(("", "", parsed.path or "/", parsed.query, "")),
             body.encode(),
             {
                 "Content-Type": "application/x-www-form-urlencoded",

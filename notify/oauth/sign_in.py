@@ -27,13 +27,11 @@ SLOWER = 5  # seconds more between polls, where the server asks for that (RFC 86
 
 def by_device(configuration: Configuration, code: DeviceCode, *, sleep: Callable[[float], None] = time.sleep) -> Answer:
     """Wait until the person has entered the code. Raises TokenRefused where they decline or are too late."""
-    deadline, interval = Deadline(code.lifetime), code.interval
+    end, interval = time.monotonic() + code.lifetime, code.interval
     while True:
         sleep(interval)
-        try:
-            deadline.remaining()
-        except TimeoutError:
-            raise _too_late(configuration) from None
+        if time.monotonic() >= end:
+            raise _too_late(configuration)
         try:
             return grants.by_device_code(configuration, code, Deadline(REQUEST_SECONDS))
         except TokenUnavailable:

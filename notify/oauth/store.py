@@ -121,11 +121,6 @@ def failed(row: OAuthToken, claim: str, words: str) -> None:
     OAuthToken.objects.filter(pk=row.pk, claim=claim).update(claim="", claimed_until=None, error=words, failed_at=Now())
 
 
-def forget(configuration: Configuration) -> bool:
-    """Delete the row; whether there was one."""
-    return bool(OAuthToken.objects.filter(key=configuration.key).delete()[0])
-
-
 def _columns(configuration: Configuration, answer: Answer) -> dict[str, Any]:
     now, found = answer.received_at, access_in(answer)
     columns: dict[str, Any] = {

@@ -132,7 +132,7 @@ class Command(BaseCommand):
             if token and configuration.authority.revoke_url:
                 grants.revoke(configuration, token, Deadline(sign_in.REQUEST_SECONDS))
                 at_provider = True
-        store.forget(configuration)
+        row.delete()
         tokens.forget()
         if at_provider:
             self._say(_("Revoked at %s and deleted here.") % host)

@@ -1,12 +1,14 @@
 """The way to the relay: name, connection, proxy. Every step keeps to one deadline."""
 
 import base64
+import contextlib
 import ipaddress
 import re
 import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, wait
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -55,37 +57,30 @@ def bounded(
     deadline: Deadline, function: Callable[..., Result], *args: Any, discard: Callable[[Result], None] = lambda _: None
 ) -> Result:
     """The function's result, or TimeoutError when the deadline comes first; a later result is given to `discard`."""
-    outcome: list[Result] = []
-    errors: list[BaseException] = []
-    settled = threading.Lock()
-    abandoned = False
+    seconds = deadline.remaining()
+    future: Future[Result] = Future()
 
     def run() -> None:
         try:
             result = function(*args)
         except BaseException as error:  # noqa: BLE001  (it is raised again in the caller's thread)
-            errors.append(error)
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(error)
             return
-        with settled:
-            if abandoned:
-                discard(result)
-            else:
-                outcome.append(result)
+        try:
+            future.set_result(result)
+        except InvalidStateError:  # cancelled below
+            discard(result)
 
-    thread = threading.Thread(target=run, daemon=True, name="dial")
     try:
-        thread.start()
+        threading.Thread(target=run, daemon=True, name="dial").start()
     except RuntimeError:
         # Python 3.12 starts no thread while it ends, and a command that stored a mail still delivers it then.
         return function(*args)
-    thread.join(deadline.remaining())
-    with settled:
-        abandoned = True
-    if errors:
-        raise errors[0]
-    if not outcome:
+    wait([future], seconds)
+    if future.cancel():
         raise TimeoutError(f"no answer within {deadline.seconds:g} s")
-    return outcome[0]
+    return future.result()
 
 
 def own_name() -> str:
@@ -113,7 +108,8 @@ def _full_name() -> str:
 
 def resolve(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
     """The addresses of a host, as socket.getaddrinfo gives them. Raises socket.gaierror, naming the host."""
-    if _is_address(host):  # nothing to look up, so nothing to wait for
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)  # nothing to look up, so nothing to wait for
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     try:
         return bounded(deadline, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
@@ -121,14 +117,6 @@ def resolve(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
         raise socket.gaierror(error.errno, f"{error.strerror}: {host}") from error
     except UnicodeError as error:  # an empty label, or one that is too long
         raise socket.gaierror(socket.EAI_NONAME, f"Not a host name: {host}") from error
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def connect(addresses: list[tuple[Any, ...]], deadline: Deadline) -> socket.socket:
@@ -169,9 +157,10 @@ def connect_through(proxy: str, host: str, port: int, deadline: Deadline) -> soc
             return _http_connect(at, login, host, port, deadline)
         if login and not "".join(login).isascii():
             raise ProxyFailed(f"proxy {place}: user and password for SOCKS can only be ASCII")
-        return bounded(
-            deadline, _socks_connect, at, login, host, port, deadline.remaining(), discard=socket.socket.close
-        )
+        user, password = login or (None, None)
+        # rdns: both spellings, socks5 and socks5h, leave the name to the proxy.
+        client = Proxy(python_socks.ProxyType.SOCKS5, *at, username=user, password=password, rdns=True)
+        return bounded(deadline, client.connect, host, port, deadline.remaining(), discard=socket.socket.close)
     except ProxyFailed as error:
         raise error.with_traceback(None) from None
     except python_socks.ProxyError as error:
@@ -190,15 +179,6 @@ def _taken_apart(proxy: str) -> tuple[str, tuple[str, int], tuple[str, Secret] |
         raise ProxyFailed("the proxy's address is none: write socks5://, socks5h:// or http://host:port")
     login = (unquote(parsed.username), Secret(unquote(parsed.password or ""))) if parsed.username else None
     return scheme, (parsed.hostname, parsed.port or ports[scheme]), login
-
-
-def _socks_connect(
-    at: tuple[str, int], login: tuple[str, str] | None, host: str, port: int, seconds: float | None
-) -> socket.socket:
-    user, password = login or (None, None)
-    # rdns: both spellings, socks5 and socks5h, leave the name to the proxy.
-    client = Proxy(python_socks.ProxyType.SOCKS5, *at, username=user, password=password, rdns=True)
-    return client.connect(host, port, timeout=seconds)
 
 
 def _socks_reason(error: python_socks.ProxyError, host: str, port: int) -> str:

@@ -560,3 +560,10 @@ def test_what_comes_too_late_is_thrown_away() -> None:
         dial.bounded(dial.Deadline(0.05), late, discard=lambda result: thrown.set())
     gate.set()
     assert thrown.wait(5)
+
+
+def test_nothing_is_begun_after_the_deadline() -> None:
+    begun = threading.Event()
+    with pytest.raises(TimeoutError):
+        dial.bounded(dial.Deadline(-1), begun.set)
+    assert not begun.wait(0.1)

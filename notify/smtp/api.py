@@ -32,20 +32,19 @@ _NEVER_SENT = {  # by class of it or of a cause; the first found decides
 
 
 class Refusal(NamedTuple):
-    """`phase` and `final` as in failure.Failure; `status` an HTTP status of 400 or more, None without one."""
+    """As in failure.Failure; `code` is an HTTP status of 400 or more, None without one."""
 
     phase: str
-    status: int | None
+    code: int | None
     final: bool
     text: str
 
 
 def read(error: BaseException) -> Refusal | None:
     """None for an exception that is of no API."""
-    names = _names(error)
     if isinstance(error, smtplib.SMTPException):
         return None
-    text = _text(error)
+    names, text = {base.__name__ for base in type(error).__mro__}, _text(error)
     if names & _RECIPIENTS_REFUSED:
         return Refusal("recipient", None, True, _with_answer(error, text))
     if names & _UNTAKEABLE:
@@ -110,7 +109,3 @@ def _text(error: BaseException) -> str:
 def _with_answer(error: BaseException, text: str) -> str:
     answer = getattr(getattr(error, "response", None), "text", "")
     return f"{text}: {answer}" if isinstance(answer, str) and answer and answer not in text else text
-
-
-def _names(error: BaseException) -> set[str]:
-    return {base.__name__ for base in type(error).__mro__}

@@ -30,10 +30,9 @@ _TEXT_LIMIT = 2000  # characters of a relay's words that are kept
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """`code` is the SMTP reply code or None where nothing was answered; `enhanced` an RFC 3463 code or "".
+    """`code` is the SMTP reply code or None where nothing was answered.
 
     `broken`: the connection broke, was never made or went silent; nothing was refused.
-    `unheard`: the whole message was handed over and its answer never came (RFC 1047), so it may have been taken.
     `local`: the reply is what the relay would have said, without asking it (such as for a message over its SIZE).
     `api`: a mail provider's API failed, and `code` is an HTTP status. `final`: it refused, and time will not mend that.
     """
@@ -41,12 +40,21 @@ class Failure:
     phase: str
     text: str
     code: int | None = None
-    enhanced: str = ""
     broken: bool = False
-    unheard: bool = False
     local: bool = False
     api: bool = False
     final: bool = False
+
+    @property
+    def enhanced(self) -> str:
+        """The RFC 3463 code that the reply begins with, or ""."""
+        match = _ENHANCED.match(self.text)
+        return match[1] if match and not self.api else ""
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the whole message was handed over and not answered (RFC 1047): it may have been accepted."""
+        return self.phase == "end" and (self.api or self.code is None)
 
     @property
     def words(self) -> str:
@@ -59,28 +67,17 @@ class Failure:
 def from_exception(error: BaseException, *, secrets: Iterable[str] = ()) -> Failure:
     """The facts of an exception from any email backend. Ours has its `phase`; for others it follows from the type."""
     if not hasattr(error, "phase") and (refusal := api.read(error)):
-        words = scrub(refusal.text, secrets)[:_TEXT_LIMIT]
-        return Failure(
-            phase=refusal.phase,
-            code=refusal.status,
-            text=words,
-            unheard=refusal.phase == "end",
-            api=True,
-            final=refusal.final,
-        )
+        phase, code, final, words = refusal
+        return Failure(phase=phase, code=code, final=final, api=True, text=scrub(words, secrets)[:_TEXT_LIMIT])
     code, words = _reply(error)
-    phase = getattr(error, "phase", None)
-    if phase not in (*PHASES, PREPARE):  # none, or a word of somebody else's
+    phase = getattr(error, "phase", "")
+    if phase not in (*PHASES, PREPARE):  # none, or another library's word
         phase = _phase(error, code)
-    text = scrub(words, secrets)[:_TEXT_LIMIT]
-    match = _ENHANCED.match(text)
     return Failure(
         phase=phase,
         code=code,
-        enhanced=match[1] if match else "",
-        text=text,
+        text=scrub(words, secrets)[:_TEXT_LIMIT],
         broken=code is None and isinstance(error, _BREAKS),
-        unheard=phase == "end" and code is None,
         local=getattr(error, "local", False),
     )
 

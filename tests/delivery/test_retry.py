@@ -15,7 +15,7 @@ QUOTA = Diagnosis(id="x", cause="", fix="", relay=True, pause=86400)
 
 
 def failure(phase: str, code: int | None = None, *, broken: bool = False) -> Failure:
-    return Failure(phase=phase, text="words", code=code, broken=broken, unheard=phase == "end" and code is None)
+    return Failure(phase=phase, text="words", code=code, broken=broken)
 
 
 @pytest.mark.parametrize(

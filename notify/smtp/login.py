@@ -7,7 +7,7 @@ import hmac
 import json
 import re
 import smtplib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from notify.smtp.failure import decode
@@ -44,18 +44,11 @@ class Login(Wire):
     _port = 0
     _bearer_error = ""
 
-    def choose_bearer_mechanism(self) -> str:
-        """The mechanism that takes an access token. Raises SMTPNotSupportedError where the server offers none."""
-        offered = self.esmtp_features.get("auth", "").split()
-        for mechanism in BEARER_MECHANISMS:
-            if mechanism in offered:
-                return mechanism
-        with self.phase("auth"):
-            if not offered:
-                raise smtplib.SMTPNotSupportedError("SMTP AUTH extension not supported by server.")
-            raise smtplib.SMTPNotSupportedError(
-                f"The relay offers {', '.join(offered)} to log in with: none takes a token."
-            )
+    def log_in(self, username: str, password: str) -> None:
+        """Raises SMTPAuthenticationError, SMTPNotSupportedError where AUTH is not offered, or what the wire raises."""
+        self._choose(MECHANISMS, "user and password")
+        password = Secret(password)
+        self._attempt(username, password, lambda: self.login(username, password), f"as {username}")
 
     def log_in_with_token(self, username: str, token: str) -> None:
         """With an access token: XOAUTH2 (Google, Microsoft) or OAUTHBEARER (RFC 7628).
@@ -63,26 +56,50 @@ class Login(Wire):
         Raises SMTPAuthenticationError, whose reply is followed by the mechanism and what the server said of the token
         in its challenge: `535 5.7.8 No (XOAUTH2: status 401, scope https://mail.google.com/)`.
         """
-        token = Secret(token)
-        self.secrets = [*self.secrets, token]  # a server may repeat the one it refused before
         mechanism = self.choose_bearer_mechanism()
         self._bearer_error = ""
-        with self.phase("auth") as say:
+
+        def attempt() -> None:
             try:
-                self.user, self.password = username, token
                 self.auth(mechanism, self.auth_xoauth2 if mechanism == "XOAUTH2" else self.auth_oauthbearer)
             except smtplib.SMTPAuthenticationError as error:
                 said = error.smtp_error if isinstance(error.smtp_error, bytes) else error.smtp_error.encode()
                 said += f" ({mechanism}{self._bearer_error})".encode()
                 raise smtplib.SMTPAuthenticationError(error.smtp_code, said) from None
+
+        self._attempt(username, Secret(token), attempt, f"as {username}, {mechanism}")
+
+    def choose_bearer_mechanism(self) -> str:
+        """The mechanism that takes an access token. Raises SMTPNotSupportedError where the server offers none."""
+        return self._choose(BEARER_MECHANISMS, "a token")
+
+    def _choose(self, mechanisms: Sequence[str], proof: str) -> str:
+        offered = self.esmtp_features.get("auth", "").split()
+        with self.phase("auth"):
+            if not offered:
+                raise smtplib.SMTPNotSupportedError("SMTP AUTH extension not supported by server.")
+            for mechanism in mechanisms:
+                if mechanism in offered:
+                    return mechanism
+            raise smtplib.SMTPNotSupportedError(
+                f"The relay offers {', '.join(offered)} to log in with: none takes {proof}."
+            )
+
+    def _attempt(self, username: str, secret: Secret, attempt: Callable[[], object], detail: str) -> None:
+        self.secrets = [*self.secrets, secret]  # a server may repeat the one it refused before
+        with self.phase("auth") as say:
+            try:
+                self.user, self.password = username, secret
+                attempt()
             except OSError as error:
+                # Without the frames below: they hold what was said, and error pages show frames.
                 raise error.with_traceback(None) from None
-            except UnicodeEncodeError:
-                raise smtplib.SMTPException("User and token cannot be written in UTF-8.") from None
+            except UnicodeEncodeError:  # halves of characters; the exception holds the whole text
+                raise smtplib.SMTPException("User and password, or token, cannot be written in UTF-8.") from None
             finally:
-                self.user = self.password = ""
+                self.user = self.password = self._given = ""
                 self._refusal = None
-            say(f"as {username}, {mechanism}")
+            say(detail)
 
     def auth_xoauth2(self, challenge: bytes | None = None) -> str:
         """An error is answered by an empty line; only then comes the 535."""
@@ -104,28 +121,6 @@ class Login(Wire):
             return True
         asked, self._asked = self._asked, self._asked if challenge is None else "token"
         return bool(asked)  # a second time: the token was not taken, and is not repeated
-
-    def log_in(self, username: str, password: str) -> None:
-        """Raises SMTPAuthenticationError, SMTPNotSupportedError where AUTH is not offered, or what the wire raises."""
-        password = Secret(password)
-        self.secrets = [password]
-        with self.phase("auth") as say:
-            offered = self.esmtp_features.get("auth", "").split()
-            if offered and not set(offered) & set(MECHANISMS):
-                raise smtplib.SMTPNotSupportedError(
-                    f"The relay offers {', '.join(offered)} to log in with: none takes user and password."
-                )
-            try:
-                self.login(username, password)
-            except OSError as error:
-                # Without the frames below: they hold what was said, and error pages show frames.
-                raise error.with_traceback(None) from None
-            except UnicodeEncodeError:  # halves of characters; the exception holds the whole text
-                raise smtplib.SMTPException("User and password cannot be written in UTF-8.") from None
-            finally:
-                self.user = self.password = self._given = ""
-                self._refusal = None
-            say(f"as {username}")
 
     def auth(
         self, mechanism: str, authobject: Callable[..., str | None], *, initial_response_ok: bool = True

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _TOO_EARLY = (408, 425, 429)  # of the 4xx, those that time mends
-_OF_ACCOUNT = (401, 402, 403, 407)
+OF_ACCOUNT = (401, 402, 403, 407)
 _OF_ADDRESS = (404, 405, 410)  # of the API: another URL or domain is needed
 
 # Names of exception classes, their bases included
@@ -60,7 +60,7 @@ def read(error: BaseException) -> Refusal | None:
 
 
 def _judged(status: int, text: str) -> Refusal:
-    if status in _OF_ACCOUNT:
+    if status in OF_ACCOUNT:
         return Refusal("auth", status, True, text)
     if status in _OF_ADDRESS:
         return Refusal("config", status, True, text)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from django.conf import settings
 from django.utils.functional import Promise, lazy
@@ -13,7 +12,7 @@ THROTTLED = 900  # seconds; providers speak of "later"
 FRESH_SESSION = 60  # seconds; the next connection starts clean
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Diagnosis:
     """`relay`: no message will get through until a person or time mends it; otherwise it concerns one message.
 
@@ -24,8 +23,8 @@ class Diagnosis:
     id: str
     cause: str | Promise
     fix: str | Promise
-    relay: bool = False
     pause: int | None = None
+    relay: bool = False
 
 
 def _name_what_is_set(fix: Promise) -> str:
@@ -35,24 +34,21 @@ def _name_what_is_set(fix: Promise) -> str:
 
 # A fix that names MAIL_SERVER: where the preset in MAIL_SERVICE is what chose the server, it names that.
 _named: Callable[[Promise], Promise] = lazy(_name_what_is_set, str)  # type: ignore[assignment]  # stubs: str
-_APP_PASSWORD = _("Make an app password in the account's security settings and put it into MAIL_PASSWORD.")
 _AUTHORIZATION_CODE = _(
     "In the webmail's settings switch on SMTP, make an authorization code (授权码) and put it into MAIL_PASSWORD."
 )
-_SET_LOGIN = _("Set MAIL_USERNAME and MAIL_PASSWORD for the sending process, and restart it.")
 _USE_STARTTLS = _("Set MAIL_USE_TLS=true and MAIL_USE_SSL=false (usual on ports 587 and 25).")
-_USE_TLS = _("Set MAIL_USE_SSL=true and MAIL_USE_TLS=false (usual on port 465).")
 _WAIT = _("No action needed; retrying automatically. If it persists, check the network.")
 _CA = _(
     "Configure the mail server to send its full certificate chain, or set SSL_CERT_FILE to a file with the authority's certificate."
 )
-_AUTHORIZE = _("Run manage.py mailauth once. For a Microsoft app that signs in alone, set MAIL_OAUTH_CLIENT_SECRET.")
-_SET_SENDER = _("Set FLASKY_MAIL_SENDER to the address in MAIL_USERNAME.")
 
 # ruff: noqa: E501  (tables: a row is a line)
 # fmt: off
-_LOGIN = [
-    ("app-password-required", _("The account has 2-step verification, so the account password is not accepted here."), _APP_PASSWORD),
+_RELAY = [  # no message gets through until this is mended
+    # Logging in
+    ("app-password-required", _("The account has 2-step verification, so the account password is not accepted here."),
+     _("Make an app password in the account's security settings and put it into MAIL_PASSWORD.")),
     ("gmail-credentials", _("Google did not accept the user name and password."),
      _("Set MAIL_USERNAME to the full address and MAIL_PASSWORD to a new app password.")),
     ("browser-login", _("Google flagged the sign-in."),
@@ -71,14 +67,15 @@ _LOGIN = [
      _("Check MAIL_USERNAME and MAIL_PASSWORD; many providers require an app password or an authorization code.")),
     ("account-disabled", _("The provider has disabled or locked this account."),
      _("Log in to the webmail or ask the provider why; then check MAIL_USERNAME and MAIL_PASSWORD.")),
-    ("not-logged-in", _("The mail server requires a login, but user name or password is empty."), _SET_LOGIN),
+    ("not-logged-in", _("The mail server requires a login, but user name or password is empty."),
+     _("Set MAIL_USERNAME and MAIL_PASSWORD for the sending process, and restart it.")),
     ("auth-not-offered", _("The mail server offers no login on this connection: TLS is off, or it does not support logins."),
      _("Turn on TLS (MAIL_USE_TLS=true). If it is on, use the mail server's login port (587 or 465), or no login.")),
     ("ehlo-name", _("The mail server does not accept this machine's name in EHLO."),
      _("Set MAIL_EHLO to this machine's full host name, such as www.example.com.")),
-]
-_TOKEN = [
-    ("token-not-authorized", _("No one has signed in for this mailbox yet, so there is no refresh token."), _AUTHORIZE),
+    # Access tokens
+    ("token-not-authorized", _("No one has signed in for this mailbox yet, so there is no refresh token."),
+     _("Run manage.py mailauth once. For a Microsoft app that signs in alone, set MAIL_OAUTH_CLIENT_SECRET.")),
     ("token-grant-ended", _("The permission has ended: the refresh token expired or was revoked, or the account's password was changed."),
      _("Run manage.py mailauth again. If MAIL_OAUTH_REFRESH_TOKEN is set, replace it.")),
     ("google-grant-ended", _("Google has ended the permission. While the project's publishing status is Testing, that happens after 7 days."),
@@ -120,12 +117,12 @@ _TOKEN = [
      _("MAIL_USERNAME must be the mailbox that signed in (manage.py mailauth --status), and the scope must be for SMTP.")),
     ("microsoft-app-not-permitted", _("Microsoft accepted the token, but not for this mailbox: Exchange does not know the app, the app has no permission for the mailbox, or SMTP AUTH is off for it."),
      _("In Exchange Online PowerShell: New-ServicePrincipal, Add-MailboxPermission, Set-CASMailbox -SmtpClientAuthenticationDisabled $false (docs/providers.md).")),
-]
-_TLS = [
+    # TLS
     ("starttls-required", _("The mail server requires TLS, but TLS is off."), _USE_STARTTLS),
     ("starttls-not-offered", _("The mail server does not offer STARTTLS. TLS is required here, so nothing is sent unencrypted."),
      _("Check MAIL_PORT; on port 465 set MAIL_USE_SSL=true and MAIL_USE_TLS=false.")),
-    ("starttls-on-tls-port", _("The connection already uses TLS, but STARTTLS was requested, too."), _USE_TLS),
+    ("starttls-on-tls-port", _("The connection already uses TLS, but STARTTLS was requested, too."),
+     _("Set MAIL_USE_SSL=true and MAIL_USE_TLS=false (usual on port 465).")),
     ("tls-on-plain-port", _("TLS was used from the first byte, but this port starts unencrypted."), _USE_STARTTLS),
     ("certificate-expired", _("The mail server's certificate has expired."), _("The mail server's operator must renew it; also check this machine's clock.")),
     ("certificate-not-yet-valid", _("The mail server's certificate is not valid yet."), _("Check this machine's clock.")),
@@ -136,9 +133,9 @@ _TLS = [
     ("certificate-refused", _("The mail server's certificate could not be verified."), _CA),
     ("tls-no-common-ground", _("The mail server and this machine have no TLS version or cipher in common."),
      _("The mail server's operator must update its TLS (at least 1.2).")),
-]
-_SENDER = [
-    ("sender-not-login", _("The sender differs from the account that logged in."), _SET_SENDER),
+    # Who sends, and from where
+    ("sender-not-login", _("The sender differs from the account that logged in."),
+     _("Set FLASKY_MAIL_SENDER to the address in MAIL_USERNAME.")),
     ("ses-not-verified", _("Amazon SES has not verified this sender or recipient, or not in this region."),
      _named(_("Verify the identity in the region of MAIL_SERVER; in the sandbox the recipients as well."))),
     ("sender-not-verified", _("The provider has not verified this sender."),
@@ -151,8 +148,7 @@ _SENDER = [
      _("Set MAIL_USERNAME and MAIL_PASSWORD. If they are set, the mail server's operator must allow this account to send.")),
     ("blocklisted", _("The mail server refuses this machine's address: it is on a blocklist or has a bad reputation."),
      _("Send through a provider you log in to, or ask the list that the reply names to remove the address.")),
-]
-_NETWORK = [
+    # The network
     ("proxy-cannot-reach", _("The proxy works, but cannot reach the mail server."),
      _("Use another proxy, another port of the mail server, or no proxy: MAIL_PROXY=direct.")),
     ("proxy-login", _("The proxy did not accept the user name and password."),
@@ -170,8 +166,30 @@ _NETWORK = [
      _("On port 465 set MAIL_USE_SSL=true and MAIL_USE_TLS=false. Otherwise it may be overloaded; retrying automatically.")),
     ("connection-lost", _("The connection was lost before the message was transferred."), _WAIT),
     ("silent", _("The mail server did not answer in time (MAIL_TIMEOUT)."), _WAIT),
+    # A mail provider's API
+    ("api-credentials", _("The mail provider's API did not accept the key or token."),
+     _("Set a valid key that may send, in the transport's OPTIONS or in ANYMAIL, and restart.")),
+    ("api-account", _("The mail provider requires payment, or has closed the account."),
+     _("Sign in to the provider's website and resolve it there.")),
+    ("api-not-found", _("The mail provider's API has no such address: the URL, region or sender domain is wrong."),
+     _("Check the transport's OPTIONS and ANYMAIL (api_url, sender_domain) against the provider's documentation.")),
 ]
-_ONE_MESSAGE = [
+_PAUSES = [  # no message gets through for so many seconds
+    ("daily-quota", _("The account has used up its daily sending quota."),
+     _("No action needed; sending resumes in a day. If it happens often, raise NOTIFY_INTERVAL or use a provider with a higher limit."), DAY),
+    ("login-throttled", _("The provider limits the rate of logins, connections or messages."),
+     _("No action needed; sending resumes automatically. Fewer processes and NOTIFY_CONNECTIONS=1 help."), THROTTLED),
+    ("ses-throttled", _("Amazon SES: the account exceeded its rate of messages per second."),
+     _("No action needed; sending resumes automatically. Fewer connections (NOTIFY_CONNECTIONS) help, or a higher rate from Amazon."), 60),
+    ("api-throttled", _("The mail provider's API received too many requests."),
+     _("No action needed; sending resumes automatically. Fewer processes and NOTIFY_CONNECTIONS=1 help."), 60),
+    ("auth-twice", _("The connection was logged in already, and a second login was refused."),
+     _("No action needed; the next attempt opens a new connection, with one login."), FRESH_SESSION),
+    ("starttls-not-now", _("The mail server offers STARTTLS, but it fails at the moment. Nothing is sent unencrypted."),
+     _("No action needed; retrying automatically. If it persists, the mail server's operator must repair its TLS."), 60),
+    ("out-of-step", _("The mail server lost track of the session."), _("No action needed; the next attempt opens a new connection."), FRESH_SESSION),
+]
+_MESSAGE = [  # one message does not get through
     ("outcome-unknown", _("The whole message was sent, but no reply was received: it may have been accepted."),
      _("No action needed; it is sent again with the same Message-ID, so most mailboxes show it once.")),
     ("same-message-id", _("Google has seen this Message-ID too often."), _("Send it as a new message, and less often.")),
@@ -190,16 +208,7 @@ _ONE_MESSAGE = [
      _("Send less to this recipient; mail that was only deferred is retried automatically.")),
     ("mailbox-full", _("The recipient's mailbox is full."), _("The recipient must free some space.")),
     ("greylisted", _("The recipient's server defers mail from unknown senders."), _("No action needed; retrying automatically.")),
-]
-_API = [
-    ("api-credentials", _("The mail provider's API did not accept the key or token."),
-     _("Set a valid key that may send, in the transport's OPTIONS or in ANYMAIL, and restart.")),
-    ("api-account", _("The mail provider requires payment, or has closed the account."),
-     _("Sign in to the provider's website and resolve it there.")),
-    ("api-not-found", _("The mail provider's API has no such address: the URL, region or sender domain is wrong."),
-     _("Check the transport's OPTIONS and ANYMAIL (api_url, sender_domain) against the provider's documentation.")),
-]
-_ONE_MESSAGE_TO_API = [
+    # A mail provider's API
     ("recipient-refused-by-api", _("The mail provider does not deliver to this recipient: the address is invalid or on its suppression list."),
      _("Correct the address, or take it off the list at the provider.")),
     ("unsupported-by-api", _("The message uses a feature that the mail provider's API does not support."),
@@ -207,37 +216,17 @@ _ONE_MESSAGE_TO_API = [
     ("api-failed", _("The mail provider's API failed after it received the message: it may have been accepted."),
      _("No action needed; retrying automatically. If it persists, see the provider's status page.")),
 ]
+# fmt: on
+
 # Of these the outbox takes care by trying again; a test that does not go through it has to be run again.
 PASSING = frozenset(
     {"connection-lost", "silent", "greylisted", "looks-like-spam-for-now", "recipient-throttled", "out-of-step"}
 )
-_PAUSES = [
-    ("daily-quota", _("The account has used up its daily sending quota."),
-     _("No action needed; sending resumes in a day. If it happens often, raise NOTIFY_INTERVAL or use a provider with a higher limit."), DAY),
-    ("login-throttled", _("The provider limits the rate of logins, connections or messages."),
-     _("No action needed; sending resumes automatically. Fewer processes and NOTIFY_CONNECTIONS=1 help."), THROTTLED),
-    ("ses-throttled", _("Amazon SES: the account exceeded its rate of messages per second."),
-     _("No action needed; sending resumes automatically. Fewer connections (NOTIFY_CONNECTIONS) help, or a higher rate from Amazon."), 60),
-    ("api-throttled", _("The mail provider's API received too many requests."),
-     _("No action needed; sending resumes automatically. Fewer processes and NOTIFY_CONNECTIONS=1 help."), 60),
-    ("auth-twice", _("The connection was logged in already, and a second login was refused."),
-     _("No action needed; the next attempt opens a new connection, with one login."), FRESH_SESSION),
-    ("starttls-not-now", _("The mail server offers STARTTLS, but it fails at the moment. Nothing is sent unencrypted."),
-     _("No action needed; retrying automatically. If it persists, the mail server's operator must repair its TLS."), 60),
-    ("out-of-step", _("The mail server lost track of the session."), _("No action needed; the next attempt opens a new connection."), FRESH_SESSION),
-]
-# fmt: on
-
-CAUSES = MappingProxyType(
-    {
-        each.id: each
-        for each in (
-            *(
-                Diagnosis(id=name, cause=cause, fix=fix, relay=True)
-                for name, cause, fix in (*_LOGIN, *_TOKEN, *_TLS, *_SENDER, *_NETWORK, *_API)
-            ),
-            *(Diagnosis(id=name, cause=cause, fix=fix) for name, cause, fix in (*_ONE_MESSAGE, *_ONE_MESSAGE_TO_API)),
-            *(Diagnosis(id=name, cause=cause, fix=fix, relay=True, pause=pause) for name, cause, fix, pause in _PAUSES),
-        )
-    }
-)
+CAUSES = {
+    each.id: each
+    for each in (
+        *(Diagnosis(*row, relay=True) for row in _RELAY),
+        *(Diagnosis(*row, relay=True) for row in _PAUSES),
+        *(Diagnosis(*row) for row in _MESSAGE),
+    )
+}

@@ -16,25 +16,11 @@ def advice(failure: Failure, known: Diagnosis | None, options: dict[str, Any]) -
     """What to set, where the failure looks like a mistaken TLS mode and another one answers; else "". Tries them."""
     if "host" not in options or "CERTIFICATE_VERIFY_FAILED" in failure.text:
         return ""  # no mail server; or the mode is right, and the certificate is not
-    if failure.phase in ("greeting", "ehlo", "tls") and (failure.code is None or failure.phase == "tls"):
-        return other_mode(options)
-    if known and known.id == "auth-not-offered" and not (options.get("use_tls") or options.get("use_ssl")):
-        return other_mode(options)
-    return ""
-
-
-def other_mode(options: dict[str, Any]) -> str:
-    """Which TLS mode answers on this port, as advice; "" where the configured one does, or none. Tries them."""
-    host, port, proxy = str(options["host"]), int(options["port"]), str(options.get("proxy") or "")
     configured = "ssl" if options.get("use_ssl") else "tls" if options.get("use_tls") else "plain"
-    for mode in ("ssl", "tls", "plain"):
-        if mode != configured and _answers(mode, host, port, proxy):
-            return _advice(mode, port)
-    return ""
-
-
-def _advice(mode: str, port: int) -> str:
-    words = {
+    broken = failure.phase in ("greeting", "ehlo", "tls") and (failure.code is None or failure.phase == "tls")
+    if not broken and not (known and known.id == "auth-not-offered" and configured == "plain"):
+        return ""
+    advised = {
         "ssl": _("Port %d uses TLS from the first byte: set MAIL_USE_SSL=true and MAIL_USE_TLS=false."),
         "tls": _("Port %d starts unencrypted and offers STARTTLS: set MAIL_USE_TLS=true and MAIL_USE_SSL=false."),
         "plain": _(
@@ -42,7 +28,11 @@ def _advice(mode: str, port: int) -> str:
             "network, or use another port of the mail server."
         ),
     }
-    return words[mode] % port
+    host, port, proxy = str(options["host"]), int(options["port"]), str(options.get("proxy") or "")
+    for mode, words in advised.items():
+        if mode != configured and _answers(mode, host, port, proxy):
+            return words % port
+    return ""
 
 
 def _answers(mode: str, host: str, port: int, proxy: str) -> bool:

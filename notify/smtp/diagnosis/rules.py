@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from notify.smtp.api import OF_ACCOUNT
 from notify.smtp.diagnosis.causes import CAUSES, Diagnosis
 from notify.smtp.failure import PREPARE, Failure, one_line
 from notify.smtp.providers.presets import Provider
@@ -39,11 +40,6 @@ class Rule:
     broken: bool | None = None
     status: str = ""
     names: str = ""
-
-    @property
-    def rank(self) -> int:
-        """0 for words, 1 for a status, 2 for a code or phase alone: from the specific to the generic."""
-        return 0 if self.pattern or self.names else 1 if self.status else 2
 
     def fits(self, failure: Failure, text: str, words: str, provider: Provider | None) -> bool:
         """`words`: the text without names of any kind."""
@@ -168,10 +164,9 @@ _REPLIES: tuple[Rule, ...] = (
     Rule("not-logged-in", "", (530,)),
     Rule("bad-credentials", "", (534, 535), ("auth",)),
 )
-_OF_ACCOUNT = (401, 402, 403, 407)
 _APIS: tuple[Rule, ...] = (  # codes are HTTP's
-    Rule("sender-not-verified", r"verified sender identity|sender signature|(?<!recipient )\b(sender|from|domain|identity|email address)\b.{0,60}\b(not|isn't|is unverified)\b.{0,20}(verified|confirmed|authori[sz]ed|allowed|found|valid)|'from' address", (*_OF_ACCOUNT, 400, 404, 422)),
-    Rule("daily-quota", r"\b(daily|monthly|hourly)\b.{0,40}(limit|quota)|credits? (exceeded|exhausted)|(out of|not enough|insufficient) credits?|quota.{0,20}exceeded", (*_OF_ACCOUNT, 422, 429)),
+    Rule("sender-not-verified", r"verified sender identity|sender signature|(?<!recipient )\b(sender|from|domain|identity|email address)\b.{0,60}\b(not|isn't|is unverified)\b.{0,20}(verified|confirmed|authori[sz]ed|allowed|found|valid)|'from' address", (*OF_ACCOUNT, 400, 404, 422)),
+    Rule("daily-quota", r"\b(daily|monthly|hourly)\b.{0,40}(limit|quota)|credits? (exceeded|exhausted)|(out of|not enough|insufficient) credits?|quota.{0,20}exceeded", (*OF_ACCOUNT, 422, 429)),
     Rule("too-large", "", (413,)),
     Rule("api-credentials", "", (401, 403, 407)),
     Rule("api-account", "", (402,)),
@@ -231,7 +226,7 @@ def diagnose(failure: Failure, *, provider: Provider | None = None) -> Diagnosis
 
     `provider`: the preset of the relay, where there is one; some replies mean more from a known mouth.
     """
-    rule = next(iter(matching(failure, provider=provider)), None)
+    rule = next(matching(failure, provider=provider), None)
     return CAUSES[rule.id] if rule else None
 
 

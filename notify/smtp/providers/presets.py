@@ -4,64 +4,55 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
 # What MAIL_PASSWORD must be, by the word in the table.
-LOGINS = MappingProxyType(
-    {
-        "account": _("the account's password"),
-        "api-key": _("an API key"),
-        "app-password": _("an app password, created in the account's security settings; not the account password"),
-        "bridge": _("the password that the bridge shows"),
-        "client-password": _("a client password, created in the account's settings"),
-        "code": _(
-            "an authorization code (授权码), created in the webmail when SMTP is turned on; not the login password"
-        ),
-        "email-password": _("the password for e-mail programs, set in the account's settings"),
-        "none": _("nothing: no login"),
-        "oauth": _("none: manage.py mailauth obtains a token (OAuth 2)"),
-        "ses": _("SMTP credentials, created in the SES console; not AWS access keys"),
-        "smtp-key": _("an SMTP key"),
-        "smtp-password": _("SMTP credentials, created in the provider's console"),
-        "token": _("an SMTP token"),
-    }
-)
+LOGINS = {
+    "account": _("the account's password"),
+    "api-key": _("an API key"),
+    "app-password": _("an app password, created in the account's security settings; not the account password"),
+    "bridge": _("the password that the bridge shows"),
+    "client-password": _("a client password, created in the account's settings"),
+    "code": _("an authorization code (授权码), created in the webmail when SMTP is turned on; not the login password"),
+    "email-password": _("the password for e-mail programs, set in the account's settings"),
+    "none": _("nothing: no login"),
+    "oauth": _("none: manage.py mailauth obtains a token (OAuth 2)"),
+    "ses": _("SMTP credentials, created in the SES console; not AWS access keys"),
+    "smtp-key": _("an SMTP key"),
+    "smtp-password": _("SMTP credentials, created in the provider's console"),
+    "token": _("an SMTP token"),
+}
 # Whose address the sender may be.
-SENDERS = MappingProxyType(
-    {
-        "any": "",
-        "login": _("the sender must be the login"),
-        "own": _("the sender must be the login or an alias of it"),
-        "rewritten": _("another sender is replaced by the login"),
-        "verified": _("the sender must be verified with the provider"),
-    }
-)
+SENDERS = {
+    "any": "",
+    "login": _("the sender must be the login"),
+    "own": _("the sender must be the login or an alias of it"),
+    "rewritten": _("another sender is replaced by the login"),
+    "verified": _("the sender must be verified with the provider"),
+}
 # What else there is to know.
-NOTES = MappingProxyType(
-    {
-        "": "",
-        "21vianet": _("Operated by 21Vianet."),
-        "bridge": _("The bridge uses a self-signed certificate: export it, and set SSL_CERT_FILE to the file."),
-        "directmail": _("The sender address is created in the DirectMail console."),
-        "gmail": _(
-            "Needs 2-step verification for app passwords. From is rewritten to the login unless it is a verified alias."
-        ),
-        "microsoft-off": _("Microsoft does not accept passwords here, only OAuth 2."),
-        "microsoft-retiring": _(
-            "An administrator must allow authenticated SMTP for the mailbox. Passwords are off by default from the end "
-            "of December 2026."
-        ),
-        "proton": _("SMTP tokens are for business plans with a domain; with other plans, run Proton Mail Bridge."),
-        "webmail-programs": _("Turn on sending from programs in the webmail."),
-        "webmail-smtp": _("Turn on SMTP in the webmail."),
-        "workspace": _("For Google Workspace; an administrator must allow it."),
-    }
-)
+NOTES = {
+    "": "",
+    "21vianet": _("Operated by 21Vianet."),
+    "bridge": _("The bridge uses a self-signed certificate: export it, and set SSL_CERT_FILE to the file."),
+    "directmail": _("The sender address is created in the DirectMail console."),
+    "gmail": _(
+        "Needs 2-step verification for app passwords. From is rewritten to the login unless it is a verified alias."
+    ),
+    "microsoft-off": _("Microsoft does not accept passwords here, only OAuth 2."),
+    "microsoft-retiring": _(
+        "An administrator must allow authenticated SMTP for the mailbox. Passwords are off by default from the end "
+        "of December 2026."
+    ),
+    "proton": _("SMTP tokens are for business plans with a domain; with other plans, run Proton Mail Bridge."),
+    "webmail-programs": _("Turn on sending from programs in the webmail."),
+    "webmail-smtp": _("Turn on SMTP in the webmail."),
+    "workspace": _("For Google Workspace; an administrator must allow it."),
+}
 # The mode that a port means where the provider's own table says nothing of it.
-MODES = MappingProxyType({465: "tls", 994: "tls", 2465: "tls"})
+MODES = {465: "tls", 994: "tls", 2465: "tls"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +118,7 @@ def _read() -> Iterator[Provider]:
     for name, row in table.items():
         regions = row.pop("regions", [])
         facts: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-        facts["ports"] = MappingProxyType({int(port): mode for port, mode in row["ports"].items()})
+        facts["ports"] = {int(port): mode for port, mode in row["ports"].items()}
         yield Provider(name=name, **facts)
         for region in regions:
             host = facts["hosts"][0].replace(regions[0], region)

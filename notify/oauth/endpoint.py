@@ -68,16 +68,16 @@ def _exchange(url: str, body: str, deadline: Deadline, proxy: str) -> tuple[int,
         if proxy
         else dial.connect(dial.resolve(host, port, deadline), deadline)
     )
-    held: list[socket.socket] = [sock]
 
     def speak() -> tuple[int, bytes]:
+        nonlocal sock
         # A read may take what is left; of several reads the caller's wait is the bound.
         sock.settimeout(deadline.remaining())
         if secured:
-            held.append(ssl.create_default_context().wrap_socket(sock, server_hostname=host))
+            sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
         kind = http.client.HTTPSConnection if secured else http.client.HTTPConnection
         connection = kind(host, port)
-        connection.sock = held[-1]
+        connection.sock = sock
         connection.request(
             "POST",
             urlunsplit(("", "", parsed.path or "/", parsed.query, "")),
@@ -101,15 +101,9 @@ def _exchange(url: str, body: str, deadline: Deadline, proxy: str) -> tuple[int,
     except TimeoutError as error:  # the socket's own may come first
         raise TimeoutError(f"no answer within {deadline.seconds:g} s") from error
     finally:
-        for each in held:
-            _cut(each)
-
-
-def _cut(sock: socket.socket) -> None:
-    """Close it, so that a thread that still reads from it ends."""
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
-    sock.close()
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)  # ends a thread that still reads from it
+        sock.close()
 
 
 def _understood(status: int, answer: bytes, *, empty: bool) -> dict[str, Any]:

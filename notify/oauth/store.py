@@ -112,8 +112,7 @@ def authorize(configuration: Configuration, answer: Answer) -> None:
     row = read(configuration)
     columns = _columns(configuration, answer)
     columns |= {"refresh_token": _sealed(answer.refresh_token), "authorized_at": Now()}
-    with transaction.atomic(durable=True):
-        OAuthToken.objects.filter(pk=row.pk).update(**columns)
+    OAuthToken.objects.filter(pk=row.pk).update(**columns)
 
 
 def failed(row: OAuthToken, claim: str, words: str) -> None:
@@ -142,14 +141,10 @@ def _columns(configuration: Configuration, answer: Answer) -> dict[str, Any]:
     return columns
 
 
-def _keys() -> list[str]:
-    """The first encrypts, all of them decrypt: MAIL_OAUTH_KEY may be set later, and SECRET_KEY replaced."""
-    own = str(conf.MAIL_OAUTH_KEY or "")
-    return [str(key) for key in (own, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS) if key]
-
-
 def _box() -> Any:
-    keys = [salted_hmac(_SALT, "", secret=key, algorithm="sha256").digest() for key in _keys()]
+    """The first key encrypts, all of them decrypt: MAIL_OAUTH_KEY may be set later, and SECRET_KEY replaced."""
+    given = [str(key) for key in (conf.MAIL_OAUTH_KEY, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS) if key]
+    keys = [salted_hmac(_SALT, "", secret=key, algorithm="sha256").digest() for key in given]
     return fernet.MultiFernet([fernet.Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 
 

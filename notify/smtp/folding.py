@@ -22,6 +22,7 @@ _ADDRESSES = {"from", "sender", "reply-to", "to", "cc", "bcc"}
 _TEXTS = {"subject", "comments"}  # only people read them
 # Programs read them word by word: nothing in them may be encoded.
 _WORDS = {"message-id", "in-reply-to", "references", "return-path", "date", "mime-version"}
+_RAW = re.compile("[\ud800-\udfff]")  # bytes beyond ASCII, which attached messages may hold
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _TOKEN = re.compile(r"[ \t]*[^ \t]+")
 _PARAMETER = re.compile(r""";\s*([^\s=;*]+(?:\*\d+)?)(\*?)=("(?:[^"\\]|\\.)*"|[^;\s]*)""")
@@ -45,7 +46,7 @@ class _Folding(Policy):
 
     def fold_binary(self, name: str, value: Any) -> bytes:
         kind, text = name.lower(), str(value)
-        if kind.startswith("content-") or kind in _ADDRESSES or not _is_unicode(text):
+        if kind.startswith("content-") or kind in _ADDRESSES or _RAW.search(text):
             folded: bytes = super().fold_binary(name, value)
             lines = _joined(_LINE_END.split(folded.decode("latin-1"))[:-1])
             if kind.startswith("content-") and text.isascii() and max(map(len, lines)) > LINE:
@@ -157,12 +158,3 @@ def _joined(lines: list[str]) -> list[str]:
             return [first, *lines[2:]]
         return [lines[0].rstrip(), *lines[1:]]
     return lines
-
-
-def _is_unicode(text: str) -> bool:
-    """False for bytes beyond ASCII, as attached messages may hold them raw."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

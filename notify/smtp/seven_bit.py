@@ -20,14 +20,16 @@ def seven_bit(data: bytes) -> bytes:
     """
     message: EmailMessage = email.message_from_bytes(data, policy=_POLICY)
     for part in message.walk():
-        if _encoding(part) not in _UNENCODED:
+        if str(part.get("Content-Transfer-Encoding", "")).strip().lower() not in _UNENCODED:
             continue
         if part.is_multipart():
             _label(part, "7bit")
         elif not (body := cast("bytes", part.get_payload(decode=True))).isascii():
-            encoding, encoded = _shortest(body, text=part.get_content_maintype() == "text")
-            part.set_payload(encoded.decode("ascii"))
-            _label(part, encoding)
+            quoted, encoded = binascii.b2a_qp(body, istext=True), base64.encodebytes(body)
+            # For text alone: quoted-printable may change line ends.
+            is_quoted = part.get_content_maintype() == "text" and len(quoted) <= len(encoded)
+            part.set_payload((quoted if is_quoted else encoded).decode("ascii"))
+            _label(part, "quoted-printable" if is_quoted else "base64")
     try:
         written = message.as_bytes()
     except UnicodeEncodeError:
@@ -37,19 +39,8 @@ def seven_bit(data: bytes) -> bytes:
     return re.sub(rb"\r\n|\r|\n", b"\r\n", written)
 
 
-def _encoding(part: EmailMessage) -> str:
-    return str(part.get("Content-Transfer-Encoding", "")).strip().lower()
-
-
 def _label(part: EmailMessage, encoding: str) -> None:
     if "Content-Transfer-Encoding" in part:
         part.replace_header("Content-Transfer-Encoding", encoding)
     elif encoding != "7bit":
         part["Content-Transfer-Encoding"] = encoding
-
-
-def _shortest(body: bytes, *, text: bool) -> tuple[str, bytes]:
-    """Quoted-printable is for text alone: it takes the liberty of writing line ends in its own way."""
-    wrapped = base64.encodebytes(body)
-    quoted = binascii.b2a_qp(body, istext=True) if text else b""
-    return ("quoted-printable", quoted) if text and len(quoted) <= len(wrapped) else ("base64", wrapped)

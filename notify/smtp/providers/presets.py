@@ -171,17 +171,14 @@ def route(
     )
 
 
-def lines() -> list[str]:
+def lines() -> Iterator[str]:
     """The presets as a table for people."""
-    return [line for provider in PROVIDERS for line in _lines_of(provider)]
-
-
-def _lines_of(provider: Provider) -> Iterator[str]:
-    ports = ", ".join(f"{port} {mode}" for port, mode in provider.ports.items())
-    also = f" (or {', '.join(provider.aliases)})" if provider.aliases else ""
-    yield f"{provider.name}{also}: {provider.host} {ports}"
-    user = f"MAIL_USERNAME={provider.user}; " if provider.user else ""
-    rule = f"; {SENDERS[provider.sender]}" if SENDERS[provider.sender] else ""
-    yield f"    {user}MAIL_PASSWORD: {LOGINS[provider.login]}{rule}"
-    if provider.note:
-        yield f"    {NOTES[provider.note]}"
+    for provider in PROVIDERS:
+        ports = ", ".join(f"{port} {mode}" for port, mode in provider.ports.items())
+        also = f" (or {', '.join(provider.aliases)})" if provider.aliases else ""
+        yield f"{provider.name}{also}: {provider.host} {ports}"
+        user = f"MAIL_USERNAME={provider.user}; " if provider.user else ""
+        rule = f"; {SENDERS[provider.sender]}" if SENDERS[provider.sender] else ""
+        yield f"    {user}MAIL_PASSWORD: {LOGINS[provider.login]}{rule}"
+        if provider.note:
+            yield f"    {NOTES[provider.note]}"

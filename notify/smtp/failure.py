@@ -24,6 +24,18 @@ _ENHANCED = re.compile(r"^\s*([245]\.[0-9]{1,3}\.[0-9]{1,3})\b")
 # C0, DEL and C1, line and paragraph separators, marks that reorder what stands beside them, halves of characters.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _BREAKS = (TimeoutError, ConnectionError, smtplib.SMTPServerDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_PHASES_BY_TYPE = {  # of an exception of another backend; the first that fits
+    smtplib.SMTPConnectError: "greeting",
+    smtplib.SMTPHeloError: "ehlo",
+    smtplib.SMTPAuthenticationError: "auth",
+    smtplib.SMTPNotSupportedError: "auth",
+    smtplib.SMTPSenderRefused: "sender",
+    smtplib.SMTPRecipientsRefused: "recipient",
+    smtplib.SMTPDataError: "end",
+    socket.gaierror: "dns",
+    ssl.SSLError: "tls",
+    ConnectionRefusedError: "connect",
+}
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _TEXT_LIMIT = 2000  # characters of a relay's words that are kept
 
@@ -142,27 +154,10 @@ def _reply(error: BaseException) -> tuple[int | None, str]:
 
 
 def _phase(error: BaseException, code: int | None) -> str:
-    match error:
-        case smtplib.SMTPConnectError():
-            return "greeting"
-        case smtplib.SMTPHeloError():
-            return "ehlo"
-        case smtplib.SMTPAuthenticationError() | smtplib.SMTPNotSupportedError():
-            return "auth"
-        case smtplib.SMTPSenderRefused():
-            return "sender"
-        case smtplib.SMTPRecipientsRefused():
-            return "recipient"
-        case smtplib.SMTPDataError():
-            return "end"
-        case socket.gaierror():
-            return "dns"
-        case ssl.SSLError():
-            return "tls"
-        case ConnectionRefusedError():
-            return "connect"
-        case smtplib.SMTPException() | OSError():
-            # Without a phase it is unknown whether the message had been transferred: assume that it had.
-            return "end" if code is None else "data"
-        case _:
-            return PREPARE
+    for kind, phase in _PHASES_BY_TYPE.items():
+        if isinstance(error, kind):
+            return phase
+    if isinstance(error, (smtplib.SMTPException, OSError)):
+        # It is not known whether the message had been transferred: assume that it had.
+        return "end" if code is None else "data"
+    return PREPARE

@@ -1,8 +1,8 @@
 """Presets of mail providers: which host, port and TLS mode, what to log in with, and whose name a sender must bear."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,10 @@ class Provider:
     """
 
     name: str
-    hosts: tuple[str, ...]
+    hosts: Sequence[str]
     ports: Mapping[int, str]
-    domains: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
+    domains: Sequence[str] = ()
+    aliases: Sequence[str] = ()
     login: str = "account"
     sender: str = "any"
     user: str = ""
@@ -117,12 +117,12 @@ def _read() -> Iterator[Provider]:
     )
     for name, row in table.items():
         regions = row.pop("regions", [])
-        facts: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-        facts["ports"] = {int(port): mode for port, mode in row["ports"].items()}
-        yield Provider(name=name, **facts)
+        ports = {int(port): mode for port, mode in row.pop("ports").items()}
+        provider = Provider(name=name, ports=ports, **row)
+        yield provider
         for region in regions:
-            host = facts["hosts"][0].replace(regions[0], region)
-            yield Provider(**{**facts, "name": f"{name}-{region}", "hosts": (host,), "aliases": ()})
+            host = provider.host.replace(regions[0], region)
+            yield replace(provider, name=f"{name}-{region}", hosts=[host], aliases=[])
 
 
 PROVIDERS = tuple(_read())

@@ -78,7 +78,7 @@ class Configuration:
 
     @property
     def key(self) -> str:
-        """What tells this configuration's tokens from another's."""
+        """Distinguishes the tokens of this configuration from those of others."""
         words = "\n".join([self.authority.token_url, self.client_id, self.username])
         return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -89,9 +89,9 @@ class Configuration:
 
 
 def from_options(options: Mapping[str, Any]) -> Configuration | None:
-    """The configuration in an email backend's options, None where there is none.
+    """The configuration in an email backend's options, or None.
 
-    Raises ImproperlyConfigured, with the variables' names, where something is missing.
+    Raises ImproperlyConfigured, naming the variable, if something is missing.
     """
     given = {name: str(value).strip() for name, value in options.items() if name.startswith("oauth_") and value}
     if not given:
@@ -132,7 +132,7 @@ def _authority(host: str, given: Mapping[str, str]) -> Authority:
 
 
 def _usual_tenant(provider: presets.Provider, given: Mapping[str, str]) -> str:
-    """Where none is set: of private accounts, or any organization's; a secret belongs to one tenant's app."""
+    """If none is set: that of private accounts, or any organization's; an app with a secret belongs to one tenant."""
     if provider.name == "outlook":
         return "consumers"
     if given.get("oauth_client_secret"):
@@ -141,7 +141,7 @@ def _usual_tenant(provider: presets.Provider, given: Mapping[str, str]) -> str:
 
 
 def _is_private(url: str) -> bool:
-    """Whether no one on the network can read what is sent: https, or this machine."""
+    """Whether no one on the network can read what is sent: it is https, or this machine."""
     try:
         parsed = urlsplit(url)
         return bool(parsed.hostname) and (

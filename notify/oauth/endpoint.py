@@ -41,10 +41,10 @@ class TokenRefused(OSError):
 def post(
     url: str, body: Secret, *, deadline: Deadline, proxy: str, secrets: Sequence[Secret], empty: bool = False
 ) -> dict[str, Any]:
-    """The JSON object that a form is answered with; {} for any other answer of status 200 where `empty` is expected.
+    """The JSON object that answers the form, its texts as Secrets; with `empty`, {} for any answer of status 200.
 
-    Its texts are Secrets. Redirects are not followed: they would take the form elsewhere. Raises TokenUnavailable or
-    TokenRefused, in whose words `secrets` are masked.
+    Redirects are not followed: they would send the form elsewhere. Raises TokenUnavailable or TokenRefused, with
+    `secrets` masked.
     """
     host = urlsplit(url).hostname or ""
     # What is raised has no frames below: those hold the form and the answer.
@@ -71,7 +71,7 @@ def _exchange(url: str, body: str, deadline: Deadline, proxy: str) -> tuple[int,
 
     def speak() -> tuple[int, bytes]:
         nonlocal sock
-        # A read may take what is left; of several reads the caller's wait is the bound.
+        # This limits each read; all of them are limited by bounded().
         sock.settimeout(deadline.remaining())
         if secured:
             sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
@@ -109,7 +109,7 @@ def _exchange(url: str, body: str, deadline: Deadline, proxy: str) -> tuple[int,
 def _understood(status: int, answer: bytes, *, empty: bool) -> dict[str, Any]:
     try:
         said = json.loads(answer)
-    except ValueError:  # no JSON, or no Unicode
+    except ValueError:  # neither JSON nor Unicode
         said = None
     if isinstance(said, dict) and isinstance(said.get("error"), str):
         words = f"{said['error']}: {said.get('error_description') or 'no description'}"

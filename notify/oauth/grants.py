@@ -1,4 +1,4 @@
-"""The requests of OAuth 2 for a token, and what is answered: written and read by oauthlib, which does no I/O."""
+"""The requests and answers of OAuth 2: written and read by oauthlib, which does no I/O."""
 
 import json
 import re
@@ -21,14 +21,14 @@ try:
 except ImportError:
     oauth2 = None  # see tokens.require_packages
 
-UNSAID_LIFETIME = 600  # seconds, where the answer does not say how long a token lives
+UNSAID_LIFETIME = 600  # seconds, if the answer does not say how long the token is valid
 LONGEST = 10 * 365 * 86400
-_TOKEN = re.compile(r"[\x21-\x7e]{1,11000}")  # what a command of the mail server's can hold; RFC 6750 2.1 is narrower
+_TOKEN = re.compile(r"[\x21-\x7e]{1,11000}")  # what fits in a command to the mail server; RFC 6750 2.1 is narrower
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`refresh_token`: "" where none came. `refresh_lifetime`: seconds, None where it is not known."""
+    """`refresh_token`: "" if none was issued. `refresh_lifetime`: seconds, None if not known."""
 
     access_token: Secret
     lifetime: int
@@ -40,7 +40,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceCode:
-    """What a person types in where (RFC 8628 3.2). `interval` and `lifetime` in seconds."""
+    """What a person enters, and where (RFC 8628 3.2). `interval` and `lifetime` in seconds."""
 
     device_code: Secret
     user_code: str
@@ -114,7 +114,7 @@ def authorization_url(configuration: Configuration, *, redirect_uri: str, state:
 
 
 def revoke(configuration: Configuration, token: Secret, deadline: Deadline) -> None:
-    """RFC 7009. Its answer has a status and need not have a body."""
+    """RFC 7009. The answer need not have a body."""
     form = {"client_id": configuration.client_id, "token": token, "token_type_hint": "refresh_token"}
     _post(configuration, configuration.authority.revoke_url, deadline, _encoded, empty=True, **form)
 
@@ -126,7 +126,7 @@ def _encoded(**form: str | None) -> str:
 def _token(configuration: Configuration, deadline: Deadline, write: Callable[..., str], **form: Any) -> Answer:
     said = _post(configuration, configuration.authority.token_url, deadline, write, **form)
     try:
-        # Not kept: error pages show what a frame holds, and its texts are no Secrets.
+        # Its result has plain texts, and is not kept: error pages show local variables.
         oauth2.Client(configuration.client_id).parse_request_body_response(json.dumps(said))
         return Answer(
             access_token=_text(said["access_token"]),
@@ -148,7 +148,7 @@ def _post(
     empty: bool = False,
     **form: Any,
 ) -> dict[str, Any]:
-    """What is answered to the form that `write` makes of the values. Those that are Secrets are masked in errors."""
+    """The answer to the form that `write` makes of the values; the Secrets among them are masked in errors."""
     form["client_secret"] = configuration.client_secret or None  # as all providers take it (RFC 6749 2.3.1)
     hidden = [value for value in form.values() if isinstance(value, Secret)]
     body = Secret(write(**form))

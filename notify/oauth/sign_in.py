@@ -26,7 +26,7 @@ SLOWER = 5  # seconds more between polls, where the server asks for that (RFC 86
 
 
 def by_device(configuration: Configuration, code: DeviceCode, *, sleep: Callable[[float], None] = time.sleep) -> Answer:
-    """Wait until the person has entered the code. Raises TokenRefused where they decline or are too late."""
+    """Wait until the person has entered the code. Raises TokenRefused if they decline or are too late."""
     end, interval = time.monotonic() + code.lifetime, code.interval
     while True:
         sleep(interval)
@@ -46,7 +46,7 @@ def by_device(configuration: Configuration, code: DeviceCode, *, sleep: Callable
 class Redirect:
     """`with Redirect(configuration, port=0) as redirect`: listens for the browser on 127.0.0.1 (RFC 8252 7.3).
 
-    `url` is where the person's browser goes, `uri` where it is sent then.
+    `url` is what the person opens in a browser, `uri` where the browser is sent next.
     """
 
     def __init__(self, configuration: Configuration, *, port: int = 0) -> None:
@@ -62,9 +62,9 @@ class Redirect:
         )
 
     def wait(self, pasted: Iterable[str], complain: Callable[[str], None], seconds: float = SIGN_IN_SECONDS) -> Answer:
-        """The tokens, once the browser came, or its address was pasted. Raises TokenRefused or TokenUnavailable.
+        """The tokens, once the browser arrives or its address is pasted. Raises TokenRefused or TokenUnavailable.
 
-        `pasted` yields lines and may block; `complain` gets a text for each that is another address.
+        `pasted` yields lines and may block; `complain` gets a text for each that is not that address.
         """
         threading.Thread(target=self._read, args=[pasted, complain], daemon=True).start()
         try:
@@ -84,7 +84,7 @@ class Redirect:
         )
 
     def take(self, address: str) -> bool:
-        """Whether the address is the redirect's, with this request's state, and a code or an error."""
+        """Whether the address has this request's state, and a code or an error."""
         try:
             query = urlsplit(address.strip()).query
         except ValueError:
@@ -131,6 +131,6 @@ def _page(redirect: Redirect) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(page)
 
         def log_message(self, *args: object) -> None:
-            """Nothing: the address holds the code."""
+            """Nothing is logged: the address contains the code."""
 
     return Page

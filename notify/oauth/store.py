@@ -1,7 +1,7 @@
-"""Where tokens outlive a process: one row per configuration, its tokens encrypted, renewed by one process at a time.
+"""Stores tokens: one row per configuration, encrypted, renewed by one process at a time.
 
-A renewal holds a lease on the row and no transaction, as the request may take seconds. Its result is stored in another
-transaction, on condition that the refresh token is still the one that was used.
+A renewal holds a lease on the row but no transaction, as the request may take seconds. Its result is stored only if the
+refresh token is still the one that was used.
 """
 
 import base64
@@ -30,14 +30,14 @@ try:
 except ImportError:
     fernet = None  # type: ignore[assignment]  # see tokens.require_packages
 
-EARLY = timedelta(minutes=5)  # before its end a token is renewed; at half its life, where that is shorter
+EARLY = timedelta(minutes=5)  # before a token expires it is renewed; at half its lifetime if that is shorter
 _SALT = "notify.oauth.store"
-_LONGEST_LEASE = 60  # seconds; a lease that ends later was made by a clock that ran ahead
+_LONGEST_LEASE = 60  # seconds; a lease that ends later was set by a clock that was wrong
 
 
 @dataclass(frozen=True)
 class Access:
-    """An access token, when it ends, and from when on it is to be renewed."""
+    """An access token, when it expires, and when to renew it."""
 
     token: Secret
     expires_at: datetime
@@ -45,7 +45,7 @@ class Access:
 
 
 def read(configuration: Configuration) -> OAuthToken:
-    """The row, made where there is none. RuntimeError inside a transaction: its end might undo what is stored."""
+    """The row, created if missing. RuntimeError inside a transaction: a rollback would undo what is stored."""
     with transaction.atomic(durable=True):
         row, _ = OAuthToken.objects.get_or_create(
             key=configuration.key,
@@ -59,7 +59,7 @@ def read(configuration: Configuration) -> OAuthToken:
 
 
 def access(row: OAuthToken) -> Access | None:
-    """The access token that is stored, None for none that has time left and can be read."""
+    """The stored access token, None if it has expired or cannot be decrypted."""
     if not row.access_token or row.expires_at is None or row.renew_at is None or row.expires_at <= timezone.now():
         return None
     token = _unsealed(row.access_token)
@@ -67,7 +67,7 @@ def access(row: OAuthToken) -> Access | None:
 
 
 def refresh_token(row: OAuthToken, configuration: Configuration) -> Secret:
-    """The stored one, or the operator's where that is newer; "" for none. Raises TokenRefused."""
+    """The stored one, or the operator's if that is newer; "" for none. Raises TokenRefused."""
     if configuration.refresh_token and row.seed != _fingerprint(configuration.refresh_token):
         return configuration.refresh_token
     if not row.refresh_token:
@@ -79,7 +79,7 @@ def refresh_token(row: OAuthToken, configuration: Configuration) -> Secret:
 
 
 def claim(row: OAuthToken, seconds: float) -> str:
-    """The lease's name, "" where another process holds one or the row has changed since it was read."""
+    """The name of the lease, "" if another process holds one or the row has changed since it was read."""
     name = secrets.token_hex(12)
     taken = OAuthToken.objects.filter(
         Q(claimed_until=None) | Q(claimed_until__lte=Now()) | Q(claimed_until__gt=_in_seconds(_LONGEST_LEASE)),
@@ -101,14 +101,14 @@ def save(row: OAuthToken, configuration: Configuration, used: Secret, answer: An
     """Store what a renewal with `used` brought, unless another process has stored something since `row` was read."""
     columns = _columns(configuration, answer)
     if used or answer.refresh_token:
-        # The old one, too, is written again: with the newest key.
+        # Also an old one is stored again: it is then encrypted with the newest key.
         columns |= {"refresh_token": _sealed(answer.refresh_token or used)}
     with transaction.atomic(durable=True):
         OAuthToken.objects.filter(pk=row.pk, refresh_token=row.refresh_token).update(**columns)
 
 
 def authorize(configuration: Configuration, answer: Answer) -> None:
-    """Store what a person has just allowed; it replaces everything older."""
+    """Store what a person has just permitted, in place of everything older."""
     row = read(configuration)
     columns = _columns(configuration, answer)
     columns |= {"refresh_token": _sealed(answer.refresh_token), "authorized_at": Now()}
@@ -116,7 +116,7 @@ def authorize(configuration: Configuration, answer: Answer) -> None:
 
 
 def failed(row: OAuthToken, claim: str, words: str) -> None:
-    """End the lease, and keep why there is no new token."""
+    """End the lease, and store why there is no new token."""
     OAuthToken.objects.filter(pk=row.pk, claim=claim).update(claim="", claimed_until=None, error=words, failed_at=Now())
 
 

@@ -1,4 +1,4 @@
-"""Access tokens for the email backend: cached in the process, shared through the store, renewed before they end."""
+"""Access tokens for the email backend: cached in the process, shared through the store, renewed before they expire."""
 
 import logging
 import threading
@@ -25,13 +25,13 @@ from notify.smtp.secret import Secret
 
 logger = logging.getLogger(__name__)
 
-REQUEST_SECONDS = 10.0  # for a token, all in all, and never longer than the attempt has left
+REQUEST_SECONDS = 10.0  # for a token in total, and never longer than the attempt has left
 LEASE_BEYOND = 5.0  # seconds that a lease outlives the request it is for
 _POLL = 0.1
 
 _cache: dict[str, Access] = {}
-_unsaved: dict[str, Callable[[], None]] = {}  # what the database did not take: it holds the only good refresh token
-_lock = threading.Lock()  # of all threads that want a token one renews it
+_unsaved: dict[str, Callable[[], None]] = {}  # what the database failed to store: it holds the only valid refresh token
+_lock = threading.Lock()  # one thread renews the token, the others wait
 
 
 class Tokens:
@@ -89,7 +89,7 @@ class Tokens:
         return store.access_in(answer), f"from {self._configuration.authority.host}"
 
     def _save(self, row: OAuthToken, used: Secret, answer: Answer) -> None:
-        """At once; where the database does not take it, before the next renewal."""
+        """Now; if the database fails, before the next renewal."""
 
         def save() -> None:
             store.save(row, self._configuration, used, answer)
@@ -114,7 +114,7 @@ class Tokens:
 
 
 def require_packages() -> None:
-    """Raises ImproperlyConfigured, naming the package, where one is missing."""
+    """Raises ImproperlyConfigured, naming the package, if one is missing."""
     for package in ("oauthlib", "cryptography"):
         if find_spec(package) is None:
             raise ImproperlyConfigured(
@@ -123,7 +123,7 @@ def require_packages() -> None:
 
 
 def from_options(options: Mapping[str, Any]) -> Tokens | None:
-    """For an email backend's options; None where they have no OAuth. Raises ImproperlyConfigured."""
+    """For an email backend's options; None if they do not configure OAuth. Raises ImproperlyConfigured."""
     found = configurations.from_options(options)
     return Tokens(found) if found else None
 

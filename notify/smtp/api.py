@@ -1,22 +1,22 @@
-"""What an exception of a backend for a mail provider's API says. Known by names and shapes: none of them is imported.
+"""Reads exceptions of email backends that use a provider's API, by names and attributes: no such package is imported.
 
-Anymail's, those of requests, urllib3, httpx and boto, and whatever else bears an HTTP status.
+Those of Anymail, requests, urllib3, httpx and boto, and any other with an HTTP status.
 """
 
 import smtplib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_TOO_EARLY = (408, 425, 429)  # of the 4xx, those that time mends
+_TOO_EARLY = (408, 425, 429)  # the temporary ones of the 4xx
 OF_ACCOUNT = (401, 402, 403, 407)
-_OF_ADDRESS = (404, 405, 410)  # of the API: another URL or domain is needed
+_OF_ADDRESS = (404, 405, 410)  # of the API: the URL or domain is wrong
 
 # Names of exception classes, their bases included
 _RECIPIENTS_REFUSED = {"AnymailRecipientsRefused", "RecipientsRefused"}
 _UNTAKEABLE = {"AnymailSerializationError", "AnymailUnsupportedFeature", "AnymailInvalidAddress"}
 _MISCONFIGURED = {"ImproperlyConfigured", "NoCredentialsError", "PartialCredentialsError", "NoRegionError"}
 _OF_HTTP = {"AnymailError", "RequestException", "TransportError", "BotoCoreError"}
-_NEVER_SENT = {  # by class of it or of a cause; the first found decides
+_NEVER_SENT = {  # by the class of the exception or of a cause; the innermost first
     "gaierror": "dns",
     "NameResolutionError": "dns",
     "ProxyError": "proxy",
@@ -41,7 +41,7 @@ class Refusal(NamedTuple):
 
 
 def read(error: BaseException) -> Refusal | None:
-    """None for an exception that is of no API."""
+    """None for an exception of another kind."""
     if isinstance(error, smtplib.SMTPException):
         return None
     names, text = {base.__name__ for base in type(error).__mro__}, _text(error)
@@ -64,13 +64,13 @@ def _judged(status: int, text: str) -> Refusal:
         return Refusal("auth", status, True, text)
     if status in _OF_ADDRESS:
         return Refusal("config", status, True, text)
-    if status >= 500:  # it had the message: whether it was taken is not known
+    if status >= 500:  # it received the message; whether it accepted it is not known
         return Refusal("end", status, False, text)
     return Refusal("data", status, status not in _TOO_EARLY, text)
 
 
 def _broken_in(error: BaseException) -> str:
-    """The phase in which the connection broke; `end`, where the message may have been handed over by then."""
+    """The phase in which the connection broke; `end` if the message may have been transferred by then."""
     for each in _causes(error):
         for name in (base.__name__ for base in type(each).__mro__):
             if name in _NEVER_SENT:
@@ -79,7 +79,7 @@ def _broken_in(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and those it was made from, the innermost first; urllib3 keeps its own in `reason` and `args`."""
+    """The exception and its causes, the innermost first; urllib3 keeps them in `reason` and `args`."""
     found: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting and len(found) < 20:

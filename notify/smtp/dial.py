@@ -1,4 +1,4 @@
-"""The way to the relay: name, connection, proxy. Every step keeps to one deadline."""
+"""Connecting to the relay: name look-up, connection, proxy, all within one deadline."""
 
 import base64
 import contextlib
@@ -21,7 +21,7 @@ from notify.smtp.secret import Secret, hush
 
 Result = TypeVar("Result")
 OWN_NAME_SECONDS = 5.0
-_own_names: list[str] = []  # of this machine, as they were found; the last one is the best
+_own_names: list[str] = []  # of this machine, in the order found; the last one is the best
 _HEADER_LIMIT = 8192  # bytes of a CONNECT reply
 _CONNECTED = re.compile(rb"HTTP/[0-9.]+ +2[0-9][0-9]( |$)")  # RFC 9112 4
 _UNREACHABLE = (0x01, 0x03, 0x04, 0x05, 0x06)  # SOCKS: general failure, network, host, refused, TTL expired
@@ -37,7 +37,7 @@ class ProxyFailed(ConnectionError):
 
 
 class Deadline:
-    """A point of the monotonic clock, `seconds` from now; None is never."""
+    """A moment on the monotonic clock, `seconds` from now; None means never."""
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
@@ -49,7 +49,7 @@ class Deadline:
             return None
         left = self._end - time.monotonic()
         if left <= 0:
-            raise TimeoutError(f"no end within {self.seconds:g} s")
+            raise TimeoutError(f"not finished within {self.seconds:g} s")
         return left
 
 
@@ -84,9 +84,9 @@ def bounded(
 
 
 def own_name() -> str:
-    """This machine's full name, for EHLO. Looked up once per process, and waited for five seconds at most.
+    """This machine's full name, for EHLO. Looked up once per process, waiting five seconds at most.
 
-    Where that is not enough, or there is none, its short name; the full one is said as soon as it is found.
+    If that is not enough, or there is none, its short name; the full one is used as soon as it is found.
     Call it before anything is claimed: the lease of a message does not allow for it.
     """
     if not _own_names:
@@ -99,7 +99,7 @@ def own_name() -> str:
 
 
 def _full_name() -> str:
-    """As Django finds it. Raises ValueError for none."""
+    """As Django finds it. Raises ValueError if there is none."""
     name = str(DNS_NAME)
     if not name.isascii() or not name:
         raise ValueError("this machine has no full name")
@@ -120,7 +120,7 @@ def resolve(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
 
 
 def connect(addresses: list[tuple[Any, ...]], deadline: Deadline) -> socket.socket:
-    """A connection to the first address that takes one; each gets its share of the time that is left."""
+    """A connection to the first address that accepts one; each gets a share of the remaining time."""
     problem: OSError | None = None
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         left = deadline.remaining()
@@ -151,7 +151,7 @@ def connect_through(proxy: str, host: str, port: int, deadline: Deadline) -> soc
     place = "the address"
     # What is raised here has neither cause nor frames below: those hold user and password, and error pages show them.
     try:
-        scheme, at, login = _taken_apart(proxy)
+        scheme, at, login = _parsed(proxy)
         place = "{}:{}".format(*at)
         if scheme == "http":
             return _http_connect(at, login, host, port, deadline)
@@ -167,22 +167,22 @@ def connect_through(proxy: str, host: str, port: int, deadline: Deadline) -> soc
         raise ProxyFailed(f"proxy {place}: {_socks_reason(error, host, port)}") from None
     except OSError as error:
         raise ProxyFailed(f"proxy {place}: {printable(str(error))}") from None
-    except (ValueError, RuntimeError) as error:  # a port that is none; an answer that is not SOCKS
+    except (ValueError, RuntimeError) as error:  # an invalid port; an answer that is not SOCKS
         raise ProxyFailed(f"proxy {place}: {type(error).__name__}") from None
 
 
-def _taken_apart(proxy: str) -> tuple[str, tuple[str, int], tuple[str, Secret] | None]:
-    """Scheme, host and port, user and password or None. Raises ProxyFailed or ValueError for no address."""
+def _parsed(proxy: str) -> tuple[str, tuple[str, int], tuple[str, Secret] | None]:
+    """Scheme, host and port, user and password or None. Raises ProxyFailed or ValueError for an invalid address."""
     parsed = urlsplit(str(proxy))
     scheme, ports = parsed.scheme, {"socks5": 1080, "socks5h": 1080, "http": 80}
     if scheme not in ports or not parsed.hostname:
-        raise ProxyFailed("the proxy's address is none: write socks5://, socks5h:// or http://host:port")
+        raise ProxyFailed("not the address of a proxy: write socks5://, socks5h:// or http://host:port")
     login = (unquote(parsed.username), Secret(unquote(parsed.password or ""))) if parsed.username else None
     return scheme, (parsed.hostname, parsed.port or ports[scheme]), login
 
 
 def _socks_reason(error: python_socks.ProxyError, host: str, port: int) -> str:
-    """The SOCKS reply (RFC 1928 6) in words that tell the proxy's trouble from the relay's."""
+    """The SOCKS reply (RFC 1928 6) in words that say whether the proxy failed or could not reach the relay."""
     words = printable(str(error))
     if error.error_code in _UNREACHABLE:
         return f"it answers, but cannot reach {host}:{port}: {words} (SOCKS reply 0x{error.error_code:02X})"

@@ -1,4 +1,4 @@
-"""One failed try in facts: in which phase, with which reply, in whose words. Made from any backend's exception."""
+"""The facts of a failed attempt: its phase and the reply. Made from any email backend's exception."""
 
 import contextlib
 import re
@@ -77,7 +77,7 @@ class Failure:
 
 
 def from_exception(error: BaseException, *, secrets: Iterable[str] = ()) -> Failure:
-    """The facts of an exception from any email backend. Ours has its `phase`; for others it follows from the type."""
+    """The facts of an exception from any email backend. Ours has a `phase`; for others it follows from the type."""
     if not hasattr(error, "phase") and (refusal := api.read(error)):
         phase, code, final, words = refusal
         return Failure(phase=phase, code=code, final=final, api=True, text=scrub(words, secrets)[:_TEXT_LIMIT])
@@ -95,14 +95,14 @@ def from_exception(error: BaseException, *, secrets: Iterable[str] = ()) -> Fail
 
 
 def marked(error: Error, phase: str) -> Error:
-    """The exception with its phase; the first one that was given stays."""
+    """The exception with its phase; one that it already has is kept."""
     if not hasattr(error, "phase"):
         error.phase = phase  # type: ignore[attr-defined]
     return error
 
 
 def decode(raw: bytes | str) -> str:
-    """Reply bytes as one line of text: UTF-8, else GBK (QQ answers so), else Latin-1.
+    """Reply bytes as one line of text: UTF-8, else GBK (as QQ answers), else Latin-1.
 
     In GBK the bytes beyond ASCII come in pairs, in Latin-1 mostly alone.
     """
@@ -120,14 +120,14 @@ def _decoded(raw: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    r"""The text with what acts on a terminal, breaks a line or reorders letters written out: `\x1b`, `\n`, `\u202e`."""
+    r"""The text with control characters, line breaks and marks that reorder letters escaped: `\x1b`, `\n`, `\u202e`."""
     if text.isascii() and text.isprintable():
         return text
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:
-    """The lines of a reply joined by blanks, an enhanced code that they share said once, and all of it printable."""
+    """The lines of a reply joined by spaces, a shared enhanced code only once, all of it printable."""
     if "\n" in text:
         first, *others = [line.strip() for line in text.split("\n")]
         code = _ENHANCED.match(first)
@@ -137,7 +137,7 @@ def one_line(text: str) -> str:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """One printable line, in which every secret is masked: fit to be kept by any database and shown anywhere."""
+    """One printable line with every secret masked: safe to store in any database and to show anywhere."""
     return one_line(hush(text, secrets))
 
 

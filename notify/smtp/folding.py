@@ -1,7 +1,7 @@
 """A message as bytes, its header lines folded at 78 octets where that is possible and never over 998 (RFC 5322 2.1.1).
 
-Python folds text and addresses well. Of what programs read it makes encoded words, which they do not expect: a
-Message-ID, a link in List-Unsubscribe; or, with its older policy, a line without end.
+Python folds text and addresses well. What programs read, such as a Message-ID or a link in List-Unsubscribe, it turns
+into encoded words, which they do not expect, or, with its older policy, leaves on one line of any length.
 """
 
 import io
@@ -30,9 +30,9 @@ _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}|.", re.DOTALL)
 
 
 def wire_bytes(message: EmailMessage) -> bytes:
-    """The MIME bytes as SMTP wants them: CRLF line ends, no bare CR or LF (RFC 5321 2.3.8), no header line too long.
+    """The MIME bytes as SMTP requires: CRLF line ends, no bare CR or LF (RFC 5321 2.3.8), no header line too long.
 
-    Raises ValueError for a header that no folding brings within 998 octets, an address or a Message-ID say.
+    Raises ValueError for a header that cannot be folded within 998 octets, such as a long Message-ID.
     """
     rendered: Message = message.message(**({"policy": SMTP} if django.VERSION >= (6, 0) else {}))
     stream = io.BytesIO()
@@ -72,18 +72,18 @@ _MODERN, _LEGACY = _Modern(linesep="\r\n"), _Legacy(linesep="\r\n")
 
 
 def fold(name: str, value: str) -> list[str]:
-    """The lines of a header; over 78 only where a word for programs is, over 998 where one cannot be broken."""
+    """The lines of a header; over 78 only if a word that programs read is, over 998 only if it cannot be broken."""
     kind, start = name.lower(), f"{name}:"
     value = re.sub(r"[\r\n]+(?![ \t])", " ", value)
     value = re.sub(r"[\r\n]+", "", value).strip(" \t")
     if not value.isascii() or _has_to_be_encoded(kind, value):
-        # Also the first encoded word is to stand beside the name: some readers show an empty first line.
+        # The first encoded word, too, goes on the line of the name: some readers show an empty first line.
         plain = str(make_header(decode_header(value))) if value.isascii() else value
         value = Header(plain, "utf-8", header_name=name, maxlinelen=LINE - 1).encode(linesep="")
     lines = [start]
     for token in _TOKEN.findall(f" {value}"):
         for piece in _pieces(kind, token):
-            # A word that is too long for every line may as well stand beside the name.
+            # A word that is too long for any line may as well go on the line of the name.
             room = LIMIT if lines == [start] and len(piece) > LINE else LINE
             if len(lines[-1]) + len(piece) > room:
                 lines.append(piece)
@@ -93,7 +93,7 @@ def fold(name: str, value: str) -> list[str]:
 
 
 def _has_to_be_encoded(kind: str, value: str) -> bool:
-    """Whether a text in ASCII has a word too long for its line; all of it is encoded then, to keep its blanks."""
+    """Whether a text in ASCII has a word too long for its line; then all of it is encoded, to keep its spaces."""
     if kind in _WORDS or kind.startswith("list-") or kind == "dkim-signature":
         return False
     words = value.split()
@@ -103,13 +103,13 @@ def _has_to_be_encoded(kind: str, value: str) -> bool:
 
 
 def _pieces(kind: str, token: str) -> list[str]:
-    """A word and the blanks before it, in pieces that fit into lines of their own."""
+    """A word and the spaces before it, in pieces that each fit on a line."""
     word = token.strip()
     if len(token) <= LIMIT:
         return [token]
     if len(word) < LIMIT or kind in _WORDS:
         return [f" {word}"]
-    # Blanks within the <…> of List-Unsubscribe are no part of the link (RFC 2369 2), nor of a signature's base64.
+    # Spaces within the <…> of List-Unsubscribe are not part of the link (RFC 2369 2), nor of a signature's base64.
     return [f" {word[start : start + LINE - 1]}" for start in range(0, len(word), LINE - 1)]
 
 
@@ -151,7 +151,7 @@ def _chunks(letters: list[str], length: int) -> list[str]:
 
 
 def _joined(lines: list[str]) -> list[str]:
-    """Without a first line of nothing but the name, where what follows fits beside it, or fits nowhere."""
+    """Without a first line that is only the name, if the next line fits beside it or is too long for any line."""
     if len(lines) > 1 and lines[0].rstrip().endswith(":"):
         first = f"{lines[0].rstrip()} {lines[1].lstrip()}"
         if len(first) <= (LIMIT if len(lines[1]) > LINE else LINE):

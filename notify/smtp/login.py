@@ -1,4 +1,4 @@
-"""Logging in: with the mechanisms both sides know, and without a trace of the password in any error (RFC 4954)."""
+"""Logging in (RFC 4954): with a mechanism that both sides know, and no trace of the password in any error."""
 
 import base64
 import binascii
@@ -17,9 +17,9 @@ from notify.smtp.wire import Wire
 MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # smtplib's, for user and password
 BEARER_MECHANISMS = ("XOAUTH2", "OAUTHBEARER")  # for user and access token; the first one offered is used
 CHALLENGES = 5  # of one mechanism; LOGIN, the longest, has two
-COMMAND_LIMIT = 512  # octets with CRLF (RFC 5321 4.5.3.1.4); a longer initial response waits to be asked for
+COMMAND_LIMIT = 512  # octets with CRLF (RFC 5321 4.5.3.1.4); a longer initial response is sent when asked for
 BEARER_COMMAND_LIMIT = 12288  # octets with CRLF (RFC 4954 4): tokens are long, and not every server asks for them
-# What the server says of the name and the password, and not of the mechanism: the next one has the same two.
+# These refuse the name and password, not the mechanism: another mechanism would send the same two.
 FINAL = (421, 454, 530, 534, 535)
 
 # What servers write into the questions of LOGIN; no standard fixes it. "Password for user ann" asks for a password.
@@ -35,7 +35,7 @@ _ASKS_NAME = re.compile(
 
 
 class Login(Wire):
-    """A wire that can log in: smtplib's mechanisms, asked for in our own way."""
+    """A wire that can log in: smtplib's mechanisms, with our own AUTH command."""
 
     _refusal: smtplib.SMTPAuthenticationError | None = None
     _asked = ""
@@ -102,30 +102,30 @@ class Login(Wire):
             say(detail)
 
     def auth_xoauth2(self, challenge: bytes | None = None) -> str:
-        """An error is answered by an empty line; only then comes the 535."""
+        """An error is answered with an empty line; only then does the server send the 535."""
         if self._told_why(challenge):
             return ""
         return f"user={self.user}\1auth=Bearer {self.password}\1\1"
 
     def auth_oauthbearer(self, challenge: bytes | None = None) -> str:
-        """RFC 7628 3.1; an error is answered by one control-A (3.2.3)."""
+        """RFC 7628 3.1; an error is answered with one control-A (3.2.3)."""
         if self._told_why(challenge):
             return "\1"
         user = self.user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 4
         return f"n,a={user},\1host={self._host}\1port={self._port}\1auth=Bearer {self.password}\1\1"
 
     def _told_why(self, challenge: bytes | None) -> bool:
-        """Whether a challenge is the server's error, which is kept, and not its request for the token."""
+        """Whether a challenge is the server's error, which is kept, rather than its request for the token."""
         if challenge:
             self._bearer_error = _bearer_facts(self._without_secrets(challenge))
             return True
         asked, self._asked = self._asked, self._asked if challenge is None else "token"
-        return bool(asked)  # a second time: the token was not taken, and is not repeated
+        return bool(asked)  # asked a second time: the token was not accepted, and is not repeated
 
     def auth(
         self, mechanism: str, authobject: Callable[..., str | None], *, initial_response_ok: bool = True
     ) -> tuple[int, bytes]:
-        """As smtplib's, but in UTF-8, and with 235 as the only success: it takes 503, "not available", for one.
+        """As smtplib's, but in UTF-8, and only 235 is success: smtplib also accepts 503, "not available".
 
         smtplib tries every mechanism. A password that was refused is not offered again: that locks accounts, and
         where the server has hung up meanwhile, its reason would be lost.
@@ -144,12 +144,12 @@ class Login(Wire):
         if code == 334:
             with contextlib.suppress(OSError):
                 self.docmd("*")  # cancels it, or the next command would be taken for an answer (RFC 4954 4)
-        if code in FINAL and mechanism != "CRAM-MD5":  # offered by servers that cannot do it: worth a second way
+        if code in FINAL and mechanism != "CRAM-MD5":  # servers offer that without being able to do it: try another
             self._refusal = refusal
         raise refusal
 
     def _begin(self, mechanism: str, initial: str | None) -> tuple[int, bytes]:
-        """AUTH with the initial response, or without it where there is none, or it is too long, or it is not taken."""
+        """AUTH with the initial response; without it if there is none, it is too long, or it is not accepted."""
         command = mechanism if initial is None else f"{mechanism} {_encoded(initial)}"
         limit = BEARER_COMMAND_LIMIT if mechanism in BEARER_MECHANISMS else COMMAND_LIMIT
         if initial is not None and len(command) <= limit - len("AUTH \r\n"):
@@ -159,14 +159,14 @@ class Login(Wire):
         return self.docmd("AUTH", mechanism)
 
     def auth_plain(self, challenge: Any = None) -> str:
-        """RFC 4616. A server that asks for name and password one by one, as for LOGIN, gets them one by one."""
+        """RFC 4616. A server that asks for name and password separately, as for LOGIN, gets them separately."""
         question = _question(challenge or b"")
         if _ASKS_PASSWORD.search(question) or _ASKS_NAME.search(question):
             return str(self.auth_login(challenge))
         return f"\0{self.user}\0{self.password}"
 
     def auth_login(self, challenge: Any = None) -> Any:
-        """The answer to what is asked for; where that cannot be read, the name first and then the password.
+        """The answer to the question; if that cannot be read, the name first and then the password.
 
         The name never goes along with the command: a server that ignores it asks again, and is not to get the
         password in its place. A question that is put twice gets the same answer twice.
@@ -203,7 +203,7 @@ def _bearer_facts(challenge: bytes) -> str:
 
 
 def _decoded(text: bytes) -> bytes:
-    """A challenge. Some servers forget to encode it: then what it asks, if it asks anything."""
+    """A challenge. Some servers forget to encode it: then it is used as it is, if it asks for something."""
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
@@ -212,7 +212,7 @@ def _decoded(text: bytes) -> bytes:
 
 
 def _question(challenge: bytes) -> str:
-    """A challenge as text, "" where it is none."""
+    """A challenge as text, "" if it is not text."""
     text = decode(challenge).rstrip("\0")
     return text if text.isprintable() else ""
 

@@ -1,4 +1,4 @@
-"""Secrets: texts that are used and never shown, and how they are masked in what others say.
+"""Secrets: texts that are used and never shown, and how they are masked in what servers reply.
 
 What is masked: every run that shares SHARED characters or more with a secret, in any case of letters, as it is, in
 base64 (at any offset), in hexadecimal, percent-encoded, escaped for HTML, JSON, Python or C, and with blanks or
@@ -171,7 +171,7 @@ def _mark(places: bytearray, begin: int, end: int) -> None:
 @lru_cache(maxsize=64)  # every reply of every relay is looked through
 def _grams(secrets: tuple[str, ...]) -> _Grams:
     encoded = [_folded(each) for secret in secrets for each in _encoded(secret.encode("utf-8", "surrogatepass"))]
-    # The second: as it shows where UTF-8 was read as another encoding.
+    # The second: as it looks if UTF-8 was decoded as another encoding.
     plain = [
         _folded(each) for secret in secrets for each in (secret, secret.encode("utf-8", "replace").decode("latin-1"))
     ]
@@ -198,7 +198,7 @@ def _cut(texts: list[str], dropped: re.Pattern[str]) -> frozenset[str]:
 
 
 def _folded(text: str) -> str:
-    """In lower case, letter by letter: places stay."""
+    """In lower case, letter by letter, so that the length stays the same."""
     lower = text.lower()
     if len(lower) == len(text):
         return lower
@@ -206,7 +206,7 @@ def _folded(text: str) -> str:
 
 
 def _holds(run: str, secret: str) -> bool:
-    """Whether the word, or what is left of it without some letters at its start, is base64 of the short secret."""
+    """Whether the word, perhaps without some letters at its start, is base64 of the short secret."""
     plain = secret.encode("utf-8", "surrogatepass")
     for start in range(4):
         letters = run[start:].rstrip("=").translate(str.maketrans("-_", "+/"))

@@ -1,4 +1,4 @@
-"""A message for relays that take no eight bits: the same mail, its bodies re-encoded (RFC 6152 section 3)."""
+"""A message for relays without 8BITMIME: the same mail, its bodies re-encoded in ASCII (RFC 6152 section 3)."""
 
 import base64
 import binascii
@@ -8,7 +8,7 @@ import re
 from email.message import EmailMessage
 from typing import cast
 
-# Headers come out as they were read; what of them is not ASCII is encoded.
+# Headers stay as they were read; only what is not ASCII is encoded.
 _POLICY = email.policy.SMTP.clone(refold_source="none", cte_type="7bit")
 _UNENCODED = ("", "7bit", "8bit", "binary")
 

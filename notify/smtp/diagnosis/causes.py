@@ -1,4 +1,4 @@
-"""The causes a refusal can have, and what to do about each: texts for people, read by diagnosis."""
+"""The causes of failures, and what to do about each: texts for people, chosen by `rules`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def _name_what_is_set(fix: Promise) -> str:
     return str(fix).replace("MAIL_SERVER", "MAIL_SERVICE") if service else str(fix)
 
 
-# A fix that names MAIL_SERVER: where the preset in MAIL_SERVICE is what chose the server, it names that.
+# A fix that names MAIL_SERVER; if the server was chosen by MAIL_SERVICE, it names that instead.
 _named: Callable[[Promise], Promise] = lazy(_name_what_is_set, str)  # type: ignore[assignment]  # stubs: str
 _AUTHORIZATION_CODE = _(
     "In the webmail's settings switch on SMTP, make an authorization code (授权码) and put it into MAIL_PASSWORD."
@@ -218,7 +218,7 @@ _MESSAGE = [  # one message does not get through
 ]
 # fmt: on
 
-# Of these the outbox takes care by trying again; a test that does not go through it has to be run again.
+# The outbox retries these; a test that bypasses it has to be run again.
 PASSING = frozenset(
     {"connection-lost", "silent", "greylisted", "looks-like-spam-for-now", "recipient-throttled", "out-of-step"}
 )

@@ -1,4 +1,4 @@
-"""Which TLS mode a port really speaks: found out by trying, when the configured one was not answered."""
+"""Which TLS mode a port really uses: found by trying, when the configured one was not answered."""
 
 import ssl
 from typing import Any
@@ -38,7 +38,7 @@ def advice(failure: Failure, known: Diagnosis | None, options: dict[str, Any]) -
 def _answers(mode: str, host: str, port: int, proxy: str) -> bool:
     context = None
     if mode == "ssl":
-        # Only to hear whether it speaks TLS: nothing is sent over it, no login and no mail.
+        # Only to learn whether it uses TLS: neither a login nor mail is sent over it.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = Connection(local_hostname="localhost", timeout=PROBE_SECONDS)

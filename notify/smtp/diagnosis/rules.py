@@ -1,4 +1,4 @@
-"""Why a relay refused, in words: a failure → cause and fix. Rules go from the specific to the generic; the first wins."""
+"""Why a relay refused: from a failure to its cause and fix. Specific rules come before generic ones; the first wins."""
 
 import re
 from collections.abc import Iterator
@@ -66,11 +66,11 @@ _REPLIES: tuple[Rule, ...] = (
     # Logins with an access token: their refusals are followed by the mechanism (notify.smtp.login)
     Rule("microsoft-app-not-permitted", r"authentication unsuccessful.*\((xoauth2|oauthbearer)\b", (535,), ("auth",), status=r"5\.7\.3"),
     Rule("token-not-accepted", r"^(?!.*smtpclientauthentication).*\((xoauth2|oauthbearer)\b", FOR_GOOD, ("auth",)),
-    # The machine's own name. Google names the command in brackets: without (EHLO) it is a question of pace.
+    # The machine's own name. Google names the command in brackets: without (EHLO) it is a rate limit.
     Rule("ehlo-name", r"try again later, closing connection\. \((ehlo|helo)\)"),
     Rule("ehlo-name", r"need fully-qualified hostname|\b(helo|ehlo)\b.{0,60}(invalid|not valid|reject|not found|bad\b|fully[- ]qualified|should be|not resolve)|(invalid|bad|forged|wrong|real (host ?)?name|ungültig).{0,40}\b(helo|ehlo)\b|helo ?host error"),
     Rule("ehlo-name", r"invalid domain name|invalid (host ?)?name", FOR_GOOD, ("ehlo",)),
-    # Not known yet
+    # Greylisting
     Rule("greylisted", r"gr[ea]y[- ]?list|gra[uy]listing|\[GL01\]|internal resources? (is |are )?temporarily unavailable|灰名单|グレーリスト|グレイリスト", FOR_NOW),
     # Google
     Rule("app-password-required", r"app(lication)?[- ](specific )?password", (534, 535)),

@@ -1,4 +1,4 @@
-"""Presets of mail providers: which host, port and TLS mode, what to log in with, and whose name a sender must bear."""
+"""Presets of mail providers: host, port, TLS mode, what to log in with, and which sender they accept."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ NOTES = {
     "webmail-smtp": _("Turn on SMTP in the webmail."),
     "workspace": _("For Google Workspace; an administrator must allow it."),
 }
-# The mode that a port means where the provider's own table says nothing of it.
+# The mode of a port that the provider's own table does not list.
 MODES = {465: "tls", 994: "tls", 2465: "tls"}
 
 
@@ -89,7 +89,7 @@ class Provider:
 
     @property
     def sender_is_login(self) -> bool:
-        """Whether no other sender is taken than the address one logs in with."""
+        """Whether only the address that logs in is accepted as the sender."""
         return self.sender == "login"
 
     def mode_of(self, port: int) -> str:
@@ -102,7 +102,7 @@ class Provider:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Where mail is handed over, and how. `sender_is_login`: where no sender is set, it had better be the login."""
+    """Where and how mail is handed over. `sender_is_login`: if no sender is set, the login should be used."""
 
     host: str
     port: int
@@ -138,7 +138,7 @@ def names() -> list[str]:
 
 
 def find(*, service: str = "", username: str = "", host: str = "") -> Provider | None:
-    """The preset by its name or alias, else by its host, else by the domain of the address one logs in with."""
+    """The preset by its name or alias, else by its host, else by the domain of the user name."""
     if service:
         return _BY_NAME.get(service.strip().lower())
     if host:
@@ -149,7 +149,7 @@ def find(*, service: str = "", username: str = "", host: str = "") -> Provider |
 def route(
     *, service: str, username: str, server: str, port: int | None, use_tls: bool | None, use_ssl: bool | None
 ) -> Route:
-    """The way to the relay: what is given explicitly wins over the preset, the preset over localhost:25.
+    """Where to hand mail over: what is given explicitly wins over the preset, the preset over localhost:25.
 
     A port given alone brings the provider's mode on that port, a mode given alone the provider's port for that mode.
     """
@@ -164,7 +164,7 @@ def route(
     return Route(
         host=server or (provider.host if provider else "localhost"),
         port=port or 25,
-        # Both at once is wrong, and it is a check's part to say so.
+        # Both at once is an error, which a check reports.
         use_tls=bool(use_tls) if given else mode == "starttls",
         use_ssl=bool(use_ssl) if given else mode == "tls",
         sender_is_login=bool(provider and provider.sender in ("login", "own", "rewritten") and "@" in username),

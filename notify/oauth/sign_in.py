@@ -53,7 +53,7 @@ class Redirect:
         self._configuration = configuration
         self._verifier = Secret(secrets.token_urlsafe(48))  # RFC 7636 4.1
         self._state = secrets.token_urlsafe(24)
-        self._found: queue.Queue[str] = queue.Queue()
+        self._found: queue.Queue[dict[str, list[str]]] = queue.Queue()
         self._http = ThreadingHTTPServer(("127.0.0.1", port), _page(self))
         self._http.daemon_threads = True
         self.uri = f"http://{configuration.authority.redirect_host}:{self._http.server_address[1]}"
@@ -68,7 +68,7 @@ class Redirect:
         """
         threading.Thread(target=self._read, args=[pasted, complain], daemon=True).start()
         try:
-            query = parse_qs(self._found.get(timeout=seconds))
+            query = self._found.get(timeout=seconds)
         except queue.Empty:
             raise _too_late(self._configuration) from None
         if "code" not in query:
@@ -86,15 +86,14 @@ class Redirect:
     def take(self, address: str) -> bool:
         """Whether the address has this request's state, and a code or an error."""
         try:
-            query = urlsplit(address.strip()).query
+            found = parse_qs(urlsplit(address.strip()).query)
         except ValueError:
             return False
-        found = parse_qs(query)
         if not secrets.compare_digest(found.get("state", [""])[0].encode(), self._state.encode()):
             return False
         if "code" not in found and "error" not in found:
             return False
-        self._found.put(query)
+        self._found.put(found)
         return True
 
     def _read(self, pasted: Iterable[str], complain: Callable[[str], None]) -> None:

@@ -90,14 +90,10 @@ class Tokens:
 
     def _save(self, row: OAuthToken, used: Secret, answer: Answer) -> None:
         """Now; if the database fails, before the next renewal."""
-
-        def save() -> None:
-            store.save(row, self._configuration, used, answer)
-
+        _unsaved[self._configuration.key] = lambda: store.save(row, self._configuration, used, answer)
         try:
-            save()
+            self._save_what_is_left()
         except DatabaseError as error:
-            _unsaved[self._configuration.key] = save
             logger.error("the renewed token could not be stored, which is tried again: %s", one_line(str(error)))
 
     def _save_what_is_left(self) -> None:

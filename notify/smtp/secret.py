@@ -12,7 +12,7 @@ import binascii
 import html
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -86,13 +86,6 @@ class _Reading(NamedTuple):
         return self.edges[first], self.edges[bisect_right(self.edges, self.edges[last])]
 
 
-class _Grams(NamedTuple):
-    """All runs of SHARED letters in the writings of secrets; `encoded`: those in base64 or hexadecimal."""
-
-    without: tuple[frozenset[str], ...]  # as _DROPPED has them
-    encoded: frozenset[str]
-
-
 def _readings(text: str) -> Iterator[_Reading]:
     """The text as it is; and while it holds escapes, with them undone."""
     reading = _Reading(text, range(len(text) + 1))
@@ -144,9 +137,9 @@ def _meant(escape: re.Match[str]) -> Iterator[tuple[str, int]]:
             yield letter, start
 
 
-def _find_shared(reading: _Reading, grams: _Grams, hidden: bytearray, encoded: bytearray) -> None:
+def _find_shared(reading: _Reading, grams: Sequence[Mapping[str, bool]], hidden: bytearray, encoded: bytearray) -> None:
     folded = _folded(reading.letters)
-    for dropped, wanted in zip(_DROPPED, grams.without, strict=True):
+    for dropped, wanted in zip(_DROPPED, grams, strict=True):
         left = dropped.sub("", folded)
         found = [first for first in range(len(left) - SHARED + 1) if left[first : first + SHARED] in wanted]
         if not found:
@@ -155,7 +148,7 @@ def _find_shared(reading: _Reading, grams: _Grams, hidden: bytearray, encoded: b
         for first in found:
             span = reading.span(places[first], places[first + SHARED - 1])
             _mark(hidden, *span)
-            if left[first : first + SHARED] in grams.encoded:
+            if wanted[left[first : first + SHARED]]:
                 _mark(encoded, *span)
 
 
@@ -169,16 +162,16 @@ def _mark(places: bytearray, begin: int, end: int) -> None:
 
 
 @lru_cache(maxsize=64)  # every reply of every relay is looked through
-def _grams(secrets: tuple[str, ...]) -> _Grams:
+def _grams(secrets: tuple[str, ...]) -> list[dict[str, bool]]:
+    """For each of _DROPPED the runs of SHARED letters in all writings of the secrets → whether that is an encoding."""
     encoded = [_folded(each) for secret in secrets for each in _encoded(secret.encode("utf-8", "surrogatepass"))]
     # The second: as it looks if UTF-8 was decoded as another encoding.
     plain = [
         _folded(each) for secret in secrets for each in (secret, secret.encode("utf-8", "replace").decode("latin-1"))
     ]
-    return _Grams(
-        without=tuple(_cut([*plain, *encoded], dropped) for dropped in _DROPPED),
-        encoded=frozenset().union(*(_cut(encoded, dropped) for dropped in _DROPPED)),
-    )
+    return [
+        dict.fromkeys(_cut(plain, dropped), False) | dict.fromkeys(_cut(encoded, dropped), True) for dropped in _DROPPED
+    ]
 
 
 def _encoded(raw: bytes) -> Iterator[str]:
@@ -191,10 +184,11 @@ def _encoded(raw: bytes) -> Iterator[str]:
         yield whole.translate(_URLSAFE)
 
 
-def _cut(texts: list[str], dropped: re.Pattern[str]) -> frozenset[str]:
+def _cut(texts: list[str], dropped: re.Pattern[str]) -> Iterator[str]:
     """All runs of SHARED letters."""
-    left = [dropped.sub("", text) for text in texts]
-    return frozenset(text[place : place + SHARED] for text in left for place in range(len(text) - SHARED + 1))
+    for text in texts:
+        left = dropped.sub("", text)
+        yield from (left[place : place + SHARED] for place in range(len(left) - SHARED + 1))
 
 
 def _folded(text: str) -> str:

@@ -90,20 +90,17 @@ def own_name() -> str:
     Call it before anything is claimed: the lease of a message does not allow for it.
     """
     if not _own_names:
-        try:
-            _own_names.append(bounded(Deadline(OWN_NAME_SECONDS), _full_name, discard=_own_names.append))
-        except (OSError, ValueError):
-            name = socket.gethostname()
-            _own_names.insert(0, name if name and name.isascii() else "localhost")
+        with contextlib.suppress(OSError, ValueError):
+            bounded(Deadline(OWN_NAME_SECONDS), _find_full_name)
+        name = socket.gethostname()
+        _own_names.insert(0, name if name and name.isascii() else "localhost")
     return _own_names[-1]
 
 
-def _full_name() -> str:
-    """As Django finds it. Raises ValueError if there is none."""
-    name = str(DNS_NAME)
-    if not name.isascii() or not name:
-        raise ValueError("this machine has no full name")
-    return name
+def _find_full_name() -> None:
+    name = str(DNS_NAME)  # as Django finds it
+    if name and name.isascii():
+        _own_names.append(name)
 
 
 def resolve(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:

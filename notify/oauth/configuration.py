@@ -93,7 +93,8 @@ def from_options(options: Mapping[str, Any]) -> Configuration | None:
 
     Raises ImproperlyConfigured, naming the variable, if something is missing.
     """
-    given = {name: str(value).strip() for name, value in options.items() if name.startswith("oauth_") and value}
+    # All of them Secrets here: error pages show local variables.
+    given = {name: Secret(str(value).strip()) for name, value in options.items() if name.startswith("oauth_") and value}
     if not given:
         return None
     username = str(options.get("username") or "")
@@ -104,16 +105,16 @@ def from_options(options: Mapping[str, Any]) -> Configuration | None:
     return Configuration(
         authority=_authority(str(options.get("host") or ""), given),
         username=username,
-        client_id=given["oauth_client_id"],
-        client_secret=Secret(given.get("oauth_client_secret", "")),
-        refresh_token=Secret(given.get("oauth_refresh_token", "")),
+        client_id=str(given["oauth_client_id"]),
+        client_secret=given.get("oauth_client_secret", NONE),
+        refresh_token=given.get("oauth_refresh_token", NONE),
         proxy=Secret(options.get("proxy") or ""),
     )
 
 
-def _authority(host: str, given: Mapping[str, str]) -> Authority:
-    if token_url := given.get("oauth_token_url"):
-        scope, authorize_url = given.get("oauth_scope", ""), given.get("oauth_authorize_url", "")
+def _authority(host: str, given: Mapping[str, Secret]) -> Authority:
+    if token_url := str(given.get("oauth_token_url", "")):
+        scope, authorize_url = str(given.get("oauth_scope", "")), str(given.get("oauth_authorize_url", ""))
         for name, url in (("TOKEN", token_url), ("AUTHORIZE", authorize_url)):
             if url and not _is_private(url):
                 raise ImproperlyConfigured(_("%s is not an https address.") % f"MAIL_OAUTH_{name}_URL")
@@ -131,7 +132,7 @@ def _authority(host: str, given: Mapping[str, str]) -> Authority:
     raise ImproperlyConfigured(_("MAIL_OAUTH_TOKEN_URL is not set, and there is no OAuth preset for MAIL_SERVER."))
 
 
-def _usual_tenant(provider: presets.Provider, given: Mapping[str, str]) -> str:
+def _usual_tenant(provider: presets.Provider, given: Mapping[str, Secret]) -> str:
     """If none is set: that of private accounts, or any organization's; an app with a secret belongs to one tenant."""
     if provider.name == "outlook":
         return "consumers"

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.views.debug import ExceptionReporter
 
 from notify.oauth.configuration import Configuration, from_options
+from notify.smtp.secret import Secret
 
 CLIENT = {"oauth_client_id": "id", "username": "ann@example.com"}
 
@@ -113,6 +115,17 @@ def test_another_client_mailbox_or_authority_has_other_tokens() -> None:
     }
     assert len(keys) == 4
     assert configured(**google, oauth_client_secret="s").key in keys
+
+
+def test_no_error_page_shows_a_secret_where_something_is_missing() -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        configured(host="smtp.office365.com", oauth_client_secret=Secret("k4n4r"), oauth_refresh_token=Secret("v0gel"))
+    assert caught.value.__traceback__
+    raised_in = caught.value.__traceback__.tb_next  # not this test
+    page = ExceptionReporter(None, ImproperlyConfigured, caught.value, raised_in).get_traceback_html()
+    assert "_usual_tenant" in page
+    assert "k4n4r" not in page
+    assert "v0gel" not in page
 
 
 def test_its_repr_shows_no_secret() -> None:

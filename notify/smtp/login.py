@@ -103,18 +103,18 @@ class Login(Wire):
 
     def auth_xoauth2(self, challenge: bytes | None = None) -> str:
         """An error is answered with an empty line; only then does the server send the 535."""
-        if self._told_why(challenge):
+        if self._is_error(challenge):
             return ""
         return f"user={self.user}\1auth=Bearer {self.password}\1\1"
 
     def auth_oauthbearer(self, challenge: bytes | None = None) -> str:
         """RFC 7628 3.1; an error is answered with one control-A (3.2.3)."""
-        if self._told_why(challenge):
+        if self._is_error(challenge):
             return "\1"
         user = self.user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 4
         return f"n,a={user},\1host={self._host}\1port={self._port}\1auth=Bearer {self.password}\1\1"
 
-    def _told_why(self, challenge: bytes | None) -> bool:
+    def _is_error(self, challenge: bytes | None) -> bool:
         """Whether a challenge is the server's error, which is kept, rather than its request for the token."""
         if challenge:
             self._bearer_error = _bearer_facts(self._without_secrets(challenge))

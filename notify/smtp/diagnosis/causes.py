@@ -101,7 +101,7 @@ _RELAY = [  # no message gets through until this is mended
     ("token-app-kind", _("The app may not sign in this way."),
      _("Check its registration: supported account types, platform and redirect address, and API permissions.")),
     ("token-scope-refused", _("The provider does not know the requested scope, or not for this app."),
-     _("Unset MAIL_OAUTH_SCOPE to use the preset's, and check the app's API permissions.")),
+     _("Check the app's API permissions and, if MAIL_OAUTH_TOKEN_URL is set, MAIL_OAUTH_SCOPE.")),
     ("token-key-changed", _("The stored refresh token was encrypted with another key."),
      _("Put the earlier key into SECRET_KEY_FALLBACKS, or run manage.py mailauth again.")),
     ("token-endpoint-wrong", _("The token address is not that of an OAuth 2 server."),

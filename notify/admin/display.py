@@ -32,6 +32,7 @@ FRAME_POLICY = (
 
 _HEADER = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
 _ENCODED_WORD = re.compile(r"=\?([\w.:+-]{1,40})(?:\*[\w-]{0,20})?\?([bBqQ])\?([^? ]*+)\?=")  # RFC 2047, RFC 2231 5
+_BLANK_LINE = re.compile(rb"\r?\n")
 _BETWEEN_WORDS = re.compile(r"(?<=\?=)[ \t]++(?==\?)")
 _TYPE = re.compile(r"[ \t]*([\w.+-]{1,60}/[\w.+-]{1,100})[ \t]*(?:;|\Z)", re.ASCII)
 _PARAMETER = re.compile(r';[ \t]*([^\s=;"]{1,60})[ \t]*=[ \t]*("(?:[^"\\]|\\.)*+"|[^;\s]*)')
@@ -69,26 +70,36 @@ class Content:
     attachments: list[Attachment]
 
 
-@dataclass(frozen=True, eq=False)
 class _Part:
-    """`headers` have lower-case names; `aside`: it belongs to a text (a picture, say) and is none itself."""
+    """A mail or a part of one: the first HEADERS headers, in one line each and still encoded, and the body.
 
-    headers: dict[str, bytes]
-    body: bytes
-    aside: bool = False
+    `first`: the first header of each name, in lower case. `aside`: it belongs to a text, as a picture does.
+    """
+
+    def __init__(self, raw: bytes, *, aside: bool = False) -> None:
+        self.headers: list[tuple[str, str]] = []
+        self.aside = aside
+        at = 0
+        while header := _HEADER.match(raw, at):
+            at = header.end()
+            if len(self.headers) < HEADERS:
+                self.headers.append((header[1][:100].decode("ascii"), _text_of(header[2])))
+        blank = _BLANK_LINE.match(raw, at)
+        self.body = raw[blank.end() if blank else at :]
+        self.first = {name.lower(): value for name, value in reversed(self.headers)}
 
     @property
     def type(self) -> str:
-        found = _TYPE.match(_text_of(self.headers.get("content-type", b"")))
+        found = _TYPE.match(self.first.get("content-type", ""))
         return found[1].lower() if found else "text/plain"
 
     @property
     def id(self) -> str:
-        return _text_of(self.headers.get("content-id", b"")).strip(" <>")
+        return self.first.get("content-id", "").strip(" <>")
 
     @property
     def is_attachment(self) -> bool:
-        return _text_of(self.headers.get("content-disposition", b"")).strip().lower().startswith("attachment")
+        return self.first.get("content-disposition", "").lower().startswith("attachment")
 
     @property
     def filename(self) -> str:
@@ -97,7 +108,7 @@ class _Part:
     def parameter(self, header: str, name: str) -> str:
         """A parameter of a header, "" where there is none; put together and decoded as RFC 2231 has it."""
         found: dict[str, str] = {}
-        for parameter in _PARAMETER.finditer(_text_of(self.headers.get(header, b""))):
+        for parameter in _PARAMETER.finditer(self.first.get(header, "")):
             value = parameter[2]
             if value[:1] == '"':
                 value = re.sub(r"\\(.)", r"\1", value[1:-1])
@@ -119,7 +130,7 @@ class _Part:
     @property
     def payload(self) -> bytes:
         """The body without its transfer encoding, as far as that can be read."""
-        encoding = _text_of(self.headers.get("content-transfer-encoding", b"")).strip().lower()
+        encoding = self.first.get("content-transfer-encoding", "").lower()
         if encoding == "base64":
             return _base64(self.body)
         return binascii.a2b_qp(self.body) if encoding == "quoted-printable" else self.body
@@ -131,16 +142,14 @@ class _Part:
 
 def read(raw: bytes) -> Content:
     """Read a mail, or the beginning of one. Never raises: what is not understood is shown as it stands, or left out."""
-    headers, body = _split_headers(raw)
-    whole = _Part(_first_of_each(headers), body)
+    whole = _Part(raw)
     leaves = list(_leaves(whole))
     text, html = _body(leaves, "text/plain"), _body(leaves, "text/html")
     others = [leaf for leaf in leaves if leaf not in (text, html) and (leaf.is_attachment or not leaf.aside)]
-    written = html.text if html else None
     return Content(
-        [(name, _decoded_words(_text_of(value))) for name, value in headers],
+        [(name, _decoded_words(value)) for name, value in whole.headers],
         text.text if text else None,
-        _with_pictures(written, leaves) if written else written,
+        _with_pictures(html.text, leaves) if html else None,
         [Attachment(part.filename, part.type, len(part.payload), _said_by(part)) for part in others],
     )
 
@@ -151,27 +160,10 @@ def _said_by(part: _Part) -> str:
         return part.text[:ATTACHED]
     if part.type != "message/rfc822":
         return ""
-    headers, body = _split_headers(part.payload)
-    inner = _Part(_first_of_each(headers), body)
-    shown = [f"{name}: {_decoded_words(_text_of(value))}" for name, value in headers if name.lower() in OF_ATTACHED]
+    inner = _Part(part.payload)
+    shown = [f"{name}: {_decoded_words(value)}" for name, value in inner.headers if name.lower() in OF_ATTACHED]
     text = _body(list(_leaves(inner)), "text/plain")
     return "\n".join([*shown, "", text.text if text else ""]).strip()[:ATTACHED]
-
-
-def _split_headers(raw: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
-    """The first headers, cut where they are long, and what comes after all of them."""
-    found: list[tuple[str, bytes]] = []
-    at = 0
-    while header := _HEADER.match(raw, at):
-        at = header.end()
-        if len(found) < HEADERS:
-            found.append((header[1][:100].decode("ascii"), header[2][: HEADER_LENGTH + 1]))
-    blank = re.compile(rb"\r?\n").match(raw, at)
-    return found, raw[blank.end() if blank else at :]
-
-
-def _first_of_each(headers: list[tuple[str, bytes]]) -> dict[str, bytes]:
-    return {name.lower(): value for name, value in reversed(headers)}
 
 
 def _leaves(whole: _Part) -> Iterator[_Part]:
@@ -196,12 +188,14 @@ def _inner(part: _Part, boundary: str) -> list[_Part]:
     for each, following in zip(delimiters, [*delimiters[1:], None], strict=False):
         if each[1]:  # the last one
             break
-        headers, inner = _split_headers(body[each.end() + 1 : following.start() if following else None])
-        found.append(_Part(_first_of_each(headers), inner.removesuffix(b"\r"), part.aside))
+        raw = body[each.end() + 1 : following.start() if following else None]
+        found.append(_Part(raw.removesuffix(b"\r"), aside=part.aside))
     if part.type == "multipart/related" and found:
         start = part.parameter("content-type", "start").strip(" <>")
         root = next((each for each in found if start and each.id == start), found[0])
-        return [root, *(_Part(each.headers, each.body, aside=True) for each in found if each is not root)]
+        found.sort(key=lambda each: each is not root)
+        for beside in found[1:]:
+            beside.aside = True
     return found
 
 

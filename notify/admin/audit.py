@@ -1,6 +1,6 @@
 """The audit log: who did what, kept in Django's log of admin actions in English and shown in the reader's language.
 
-An entry's change_message is one of TITLES, or one with a detail that is not translated: `Mail paused: we are moving`.
+An entry's change_message is one of these titles, or one with a detail that is not translated: `Mail paused: moving`.
 """
 
 from collections.abc import Iterable
@@ -26,10 +26,6 @@ REVEALED = gettext_noop("Content shown")
 HTML = gettext_noop("HTML shown")
 SOURCE = gettext_noop("Source shown")
 DOWNLOADED = gettext_noop("File downloaded")
-TITLES = (
-    *(PAUSED, RESUMED, PROBED, TESTED, RETRIED, CANCELLED, RESENT, PREVIEWED),
-    *(REVEALED, HTML, SOURCE, DOWNLOADED),
-)
 
 
 def of_relay(request: HttpRequest, title: str, detail: str = "") -> None:
@@ -58,13 +54,8 @@ def of_many(request: HttpRequest, which: str, title: str) -> None:
 
 def words(entry: LogEntry) -> str:
     """What was done, in the reader's language."""
-    title, colon, detail = entry.change_message.partition(": ")
-    return f"{translated(title)}{colon}{detail}" if title in TITLES else entry.get_change_message()
-
-
-def is_of_relay(entry: LogEntry) -> bool:
-    """Whether it is about the mail server, so that its words say all."""
-    return entry.content_type == ContentType.objects.get_for_model(Relay)
+    title, colon, detail = entry.get_change_message().partition(": ")
+    return f"{translated(title)}{colon}{detail}"
 
 
 def _line(title: str, detail: str) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
@@ -103,13 +103,8 @@ class RelayAdmin(WrittenByMachine):
         return None
 
     def _test(self, request: HttpRequest) -> Report | None:
-        try:
-            recipients = actions.addresses(request.POST.get("to", "")) or rows.own_addresses(request)
-        except ValidationError as error:
-            messages.error(request, error.messages[0])
-            return None
+        recipients = rows.recipients(request)
         if not recipients:
-            messages.error(request, conf.named(rows.NO_RECIPIENT))
             return None
         message_id = actions.send_test(recipients)
         audit.of_relay(request, audit.TESTED, ", ".join(recipients))

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.models import ADDITION
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,7 +19,6 @@ from notify.admin import audit, rows
 from notify.admin.message_page import framed
 from notify.admin.rows import OPERATE
 from notify.models import Message
-from notify.operations.actions import addresses
 from notify.rendering import previews
 from notify.rendering.message import new_message_id
 
@@ -85,13 +84,8 @@ def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     shown = _registered(template)
     language = _choice(request, "language", conf.preview_languages(), _language())
     back = HttpResponseRedirect(f"{reverse('admin:notify_message_preview', args=[template])}?language={language}")
-    try:
-        to = addresses(request.POST.get("to", "")) or rows.own_addresses(request)
-    except ValidationError as error:
-        messages.error(request, error.messages[0])
-        return back
+    to = rows.recipients(request)
     if not to:
-        messages.error(request, conf.named(rows.NO_RECIPIENT))
         return back
     message_id = new_message_id()
     try:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -16,18 +17,15 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from notify import conf
 from notify.admin.changelist import RestrictedLookups
 from notify.models import Message
+from notify.operations.actions import addresses
 from notify.rendering.message import site_time
 
 LIVE = "X-Live"  # the header of requests by live.js, which refreshes a page that is looked at
 OPERATE = "notify.operate_outbox"  # the permission to retry, cancel, pause …, and to read what is sensitive
-
-
-NO_RECIPIENT = gettext_lazy("There is no recipient: your account has no address, and FLASKY_ADMIN is not set.")
 
 
 class WrittenByMachine(RestrictedLookups):
@@ -52,6 +50,19 @@ def own_addresses(request: HttpRequest) -> list[str]:
     """Where a test goes if no address is typed: to the user, or else to FLASKY_ADMIN."""
     own = getattr(request.user, "email", "")
     return [own] if own else conf.admins()
+
+
+def recipients(request: HttpRequest) -> list[str]:
+    """The addresses in the field `to`, or else `own_addresses`; none, and a message why, if there is no valid one."""
+    try:
+        found = addresses(request.POST.get("to", "")) or own_addresses(request)
+    except ValidationError as error:
+        messages.error(request, error.messages[0])
+        return []
+    if not found:
+        none = _("There is no recipient: your account has no address, and FLASKY_ADMIN is not set.")
+        messages.error(request, conf.named(none))
+    return found
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ if apps.is_installed("django.contrib.admin"):  # without it no page uses these, 
     register.filter("uncertain_badge", uncertain_badge)
     register.filter("when", when)
     register.filter("audit_words", audit.words)
-    register.filter("is_of_relay", audit.is_of_relay)
 
 
 @register.inclusion_tag("admin/notify/relay/panel.html", takes_context=True)

@@ -1,43 +1,43 @@
 """What an operator does to one, some or all matching messages; each action is counted and logged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_POST
 
 from notify import conf
-from notify.admin import audit
+from notify.admin import audit, rows
 from notify.models import Message, MessageQuerySet
 from notify.operations import actions
 
 RESENT_AT_ONCE = 1000  # in one transaction of one request; who means more does it in parts
-Narrow = Callable[[MessageQuerySet], MessageQuerySet]
-Change = Callable[[MessageQuerySet], int]
 
 
 @dataclass(frozen=True)
 class Verb:
     """`concerns` keeps the messages it can be done to, `run` does it and counts; `past` is its title in the audit log.
 
-    `asks`: before it is done to a selection; `asks_alone`: before it is done to one message.
+    `asks_alone`: before it is done to one message. `limit`: of a selection, which then is always asked about.
     """
 
     name: str
     label: Any  # a lazy translation, as are the questions
     question: Any
     past: str
-    concerns: Narrow
-    run: Change
-    asks: bool = False
+    concerns: Callable[[MessageQuerySet], MessageQuerySet]
+    run: Callable[[MessageQuerySet], int]
     asks_alone: bool = False
     limit: int | None = None
 
@@ -69,7 +69,6 @@ RESEND = Verb(
     audit.RESENT,
     MessageQuerySet.finished,
     lambda messages: len(actions.resend(messages)),
-    asks=True,
     asks_alone=True,
     limit=RESENT_AT_ONCE,
 )
@@ -92,7 +91,39 @@ def admin_actions() -> list[Any]:
     return found
 
 
-def perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
+@require_POST
+def operate(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
+    """Retry, cancel or send again this one message; the latter two ask first."""
+    if not model_admin.has_operate_permission(request):
+        raise PermissionDenied
+    message = get_object_or_404(model_admin.get_queryset(request), pk=pk)
+    back = redirect("admin:notify_message_change", message.pk)
+    verb = VERBS.get(request.POST.get("verb", ""))
+    if verb is None:
+        return back
+    if verb.asks_alone and "confirmed" not in request.POST:
+        return _ask_alone(verb, model_admin, request, message)
+    chosen = Message.objects.filter(pk=message.pk)
+    if verb is not RESEND:
+        _tell(request, verb, _perform(verb, request, chosen))
+        return back
+    try:
+        to = [] if message.sensitive else actions.addresses(request.POST.get("to", ""))
+    except ValidationError as error:
+        return _ask_alone(verb, model_admin, request, message, error=error.messages[0])
+    with transaction.atomic():
+        copies = actions.resend(chosen, to=to)
+        if copies:
+            audit.of_messages(request, [message], verb.past, ", ".join(copy.recipient for copy in copies))
+    for copy in copies:
+        words = _("A new message to %s is in the outbox.") % copy.recipient
+        messages.success(request, rows.link(request, copy, words))
+    if not copies:
+        _tell(request, verb, 0)
+    return back
+
+
+def _perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
     """Do it to a few messages and write an entry for each, both or neither. Returns how many it was done to."""
     with transaction.atomic():
         concerned = list(verb.concerns(chosen))
@@ -101,7 +132,7 @@ def perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
     return count
 
 
-def perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet) -> int:
+def _perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet) -> int:
     """Do it to all that match, however many, and write one entry. Returns how many it was done to."""
     run = verb.run if verb.limit else partial(actions.in_batches, verb.run)
     count = run(verb.concerns(matching))
@@ -109,32 +140,20 @@ def perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet) 
     return count
 
 
-def resend(request: HttpRequest, message: Message, to: Sequence[str]) -> list[Message]:
-    """Send a finished message again to these addresses, and write an entry. Returns the new messages."""
-    with transaction.atomic():
-        copies = actions.resend(Message.objects.filter(pk=message.pk), to=to)
-        if copies:
-            audit.of_messages(request, [message], audit.RESENT, ", ".join(copy.recipient for copy in copies))
-    return copies
-
-
-def tell(request: HttpRequest, verb: Verb, count: int) -> None:
+def _tell(request: HttpRequest, verb: Verb, count: int) -> None:
     """Say what was done, on the next page."""
     words = ngettext("%(verb)s: %(count)d message.", "%(verb)s: %(count)d messages.", count)
     level = messages.SUCCESS if count else messages.WARNING
     messages.add_message(request, level, words % {"verb": verb.label, "count": count})
 
 
-def ask_alone(verb: Verb, model_admin: Any, request: HttpRequest, message: Message, *, error: str = "") -> HttpResponse:
+def _ask_alone(verb: Verb, model_admin: Any, request: HttpRequest, message: Message, error: str = "") -> HttpResponse:
     """The page that asks before this is done to one message, and to whom it is sent again."""
-    url = reverse("admin:notify_message_change", args=[message.pk])
     context = {
-        **model_admin.admin_site.each_context(request),
-        "title": verb.label,
-        "opts": model_admin.opts,
+        **model_admin.page_context(request, verb.label),
         "verb": verb,
         "message": message,
-        "back": url,
+        "back": reverse("admin:notify_message_change", args=[message.pk]),
         # Where a link to set a password goes is not for an operator to choose.
         "asks_for_address": verb is RESEND and not message.sensitive,
         "to": request.POST.get("to", message.recipient),
@@ -146,23 +165,21 @@ def ask_alone(verb: Verb, model_admin: Any, request: HttpRequest, message: Messa
 
 def _act(verb: Verb, model_admin: Any, request: HttpRequest, chosen: MessageQuerySet) -> HttpResponse | None:
     across = request.POST.get("select_across") == "1"
-    if (across or verb.asks) and not request.POST.get("confirmed"):
+    if (across or verb.limit) and not request.POST.get("confirmed"):
         return _ask(verb, model_admin, request, chosen, across)
     if verb.limit and verb.concerns(chosen).order_by()[verb.limit :].exists():
         words = _("At most %(limit)d messages can be sent again at once: select fewer.")
         messages.error(request, words % {"limit": verb.limit})
         return None
-    done = perform_on_all if across else perform
-    tell(request, verb, done(verb, request, chosen))
+    done = _perform_on_all if across else _perform
+    _tell(request, verb, done(verb, request, chosen))
     return None
 
 
 def _ask(verb: Verb, model_admin: Any, request: HttpRequest, chosen: MessageQuerySet, across: bool) -> HttpResponse:
     count = verb.concerns(chosen).order_by().count()
     context = {
-        **model_admin.admin_site.each_context(request),
-        "title": verb.label,
-        "opts": model_admin.opts,
+        **model_admin.page_context(request, verb.label),
         "verb": verb,
         "count": count,
         "too_many": bool(verb.limit and count > verb.limit),

@@ -57,10 +57,8 @@ class RelayAdmin(WrittenByMachine):
         if not self.has_view_permission(request):
             raise PermissionDenied
         context = {
-            **self.admin_site.each_context(request),
+            **self.page_context(request, _("Dashboard")),
             **panel(request),
-            "title": _("Dashboard"),
-            "opts": self.opts,
             "history_url": reverse("admin:notify_relay_history", args=[audit.relay().pk]),
             **(extra_context or {}),
         }

@@ -4,22 +4,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
-from django.urls import path, reverse
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.translation import gettext, gettext_lazy
-from django.views.decorators.http import require_POST
 
 from notify.admin import changelist, message_page, previews, rows
-from notify.admin.actions import RESEND, VERBS, admin_actions, ask_alone, perform, resend, tell
+from notify.admin.actions import admin_actions, operate
 from notify.admin.changelist import text
 from notify.admin.rows import OPERATE, WrittenByMachine, state_badge, uncertain_badge
 from notify.models import Message
-from notify.operations.actions import addresses
 
 REPLY_SHOWN = 80  # characters of a reply that no words are known for
 
@@ -106,31 +103,3 @@ class MessageAdmin(WrittenByMachine):
         """The cause in words, or the mail server's reply if the cause is unknown."""
         reply = "" if message.state == Message.State.SENT else Truncator(message.reply).chars(REPLY_SHOWN)
         return format_html("{} {}", uncertain_badge(message), changelist.words_of(message.diagnosis) or reply)
-
-
-@require_POST
-def operate(request: HttpRequest, model_admin: MessageAdmin, pk: int) -> HttpResponse:
-    """Retry, cancel or send again this one message; the latter two ask first."""
-    if not model_admin.has_operate_permission(request):
-        raise PermissionDenied
-    message = get_object_or_404(model_admin.get_queryset(request), pk=pk)
-    back = HttpResponseRedirect(reverse("admin:notify_message_change", args=[message.pk]))
-    verb = VERBS.get(request.POST.get("verb", ""))
-    if verb is None:
-        return back
-    if verb.asks_alone and "confirmed" not in request.POST:
-        return ask_alone(verb, model_admin, request, message)
-    if verb is not RESEND:
-        tell(request, verb, perform(verb, request, Message.objects.filter(pk=message.pk)))
-        return back
-    try:
-        to = [] if message.sensitive else addresses(request.POST.get("to", ""))
-    except ValidationError as error:
-        return ask_alone(verb, model_admin, request, message, error=error.messages[0])
-    copies = resend(request, message, to)
-    for copy in copies:
-        words = gettext("A new message to %s is in the outbox.") % copy.recipient
-        messages.success(request, rows.link(request, copy, words))
-    if not copies:
-        tell(request, verb, 0)
-    return back

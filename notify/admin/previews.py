@@ -30,15 +30,18 @@ def index(request: HttpRequest, model_admin: Any) -> HttpResponse:
     """All templates, with the size of each in every language."""
     _admit(request, model_admin)
     languages = conf.preview_languages()
-    shown = [
-        {
-            "template": template,
-            "url": reverse("admin:notify_message_preview", args=[template]),
-            "mails": [previews.render(each, language) for language in languages],
-        }
-        for template, each in previews.registered().items()
-    ]
-    context = {**_page(request, model_admin, _("Previews of mails")), "rows": shown, "languages": languages.values()}
+    context = {
+        **model_admin.page_context(request, _("Previews of mails")),
+        "languages": languages.values(),
+        "rows": [
+            {
+                "template": template,
+                "url": reverse("admin:notify_message_preview", args=[template]),
+                "mails": [previews.render(each, language) for language in languages],
+            }
+            for template, each in previews.registered().items()
+        ],
+    }
     return TemplateResponse(request, "admin/notify/previews/index.html", context)
 
 
@@ -53,7 +56,7 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     }
     mail_shown = previews.render(shown, chosen["language"])
     context = {
-        **_page(request, model_admin, template),
+        **model_admin.page_context(request, template),
         "template": template,
         "mail": mail_shown,
         "complaints": mail_shown.complaints,
@@ -112,10 +115,6 @@ def _registered(template: str) -> previews.Preview:
         return previews.registered()[template]
     except KeyError:
         raise Http404(template) from None
-
-
-def _page(request: HttpRequest, model_admin: Any, title: str) -> dict[str, Any]:
-    return {**model_admin.admin_site.each_context(request), "title": title, "opts": model_admin.opts}
 
 
 def _language() -> str:

@@ -36,6 +36,10 @@ class WrittenByMachine(RestrictedLookups):
     def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return super().history_view(request, *args, **{**kwargs, "extra_context": {"title": _("Audit log")}})
 
+    def page_context(self, request: HttpRequest, title: str) -> dict[str, Any]:
+        """What the templates of the admin's pages need."""
+        return {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,15 +22,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import split_domain_port
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.timesince import timesince
 from django.utils.translation import get_language
-from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import condition, require_safe
 
-from notify.admin import display, message_page
+from notify.admin import display, message_page, rows
 from notify.outbox import bare_address
 
 KEPT = 200  # mails, the newest
@@ -158,11 +155,7 @@ def html(request: HttpRequest, name: str) -> HttpResponse:
 @cache_control(private=True, no_store=True)
 def raw(request: HttpRequest, name: str) -> HttpResponse:
     """The bytes of the mail, or the first of them, as text."""
-    shown, size = _beginning(request, name)
-    cut = "\n\n" + _("(truncated; the file has the rest)") + "\n" if size > len(shown) else ""
-    answer = HttpResponse(shown.decode("utf-8", "replace") + cut, content_type="text/plain; charset=utf-8")
-    answer["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
-    return answer
+    return message_page.as_text(*_beginning(request, name))
 
 
 @require_safe
@@ -171,11 +164,9 @@ def download(request: HttpRequest, name: str) -> HttpResponse:
     """The mail as a file that mail programs open."""
     _require_open(request)
     try:
-        stored = _path(name).read_bytes()
+        return message_page.as_file(_path(name).read_bytes(), f"{name}.eml")
     except OSError as error:
         raise Http404 from error
-    headers = {"Content-Disposition": f'attachment; filename="{name}.eml"'}
-    return HttpResponse(stored, content_type="message/rfc822", headers=headers)
 
 
 def _require_open(request: HttpRequest) -> None:
@@ -216,6 +207,4 @@ def _listed(path: Path) -> Mail | None:
 def _described(name: str, headers: list[tuple[str, str]]) -> Mail:
     first = {field.lower(): value for field, value in reversed(headers)}
     at = datetime.fromtimestamp(int(name.partition("-")[0]) / 1e9, UTC)
-    is_new = timezone.now() - at < timedelta(minutes=1)
-    age = _("just now") if is_new else _("%(time)s ago") % {"time": timesince(at, depth=1)}
-    return Mail(name, first.get("subject", ""), first.get("from", ""), first.get("delivered-to", ""), at, age)
+    return Mail(name, first.get("subject", ""), first.get("from", ""), first.get("delivered-to", ""), at, rows.ago(at))

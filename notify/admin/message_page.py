@@ -1,6 +1,6 @@
 """The page of one message: its facts, failed attempts and events, and what it says, as HTML, source and file."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -9,7 +9,6 @@ from django.db.models.functions import Length, Substr
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
@@ -19,7 +18,7 @@ from notify import conf
 from notify.admin import actions, audit, display, sanitizer
 from notify.admin.events import told_of
 from notify.admin.rows import LIVE, OPERATE
-from notify.models import Attempt, Message
+from notify.models import Message
 from notify.operations.status import Status
 from notify.smtp.diagnosis import rules
 
@@ -45,19 +44,8 @@ PHASES = {
     "end": _("waiting for the reply to the message"),
 }
 
-
 # Lets the Tab key reach a frame, so that arrows scroll it; a mail's own links lead nowhere and take no focus.
 _FOCUSABLE = '<div tabindex="0" style="position:fixed;inset:0;pointer-events:none"></div>'
-
-
-@dataclass(frozen=True)
-class Try:
-    """A failed attempt and what is known of its cause; `number`: the how manieth recorded attempt it was."""
-
-    number: int
-    attempt: Attempt
-    phase: str | Promise
-    known: rules.Diagnosis | None
 
 
 def context(request: HttpRequest, message: Message) -> dict[str, Any]:
@@ -66,19 +54,24 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
     shown = permitted and (not message.sensitive or _was_asked_for(request, message))
     failed = message.failed_attempts.count()
     last = list(message.failed_attempts.order_by("-id")[:ATTEMPTS_SHOWN])[::-1]
-    first = failed - len(last) + 1
     size, beginning = _beginning(message)
+    is_sent = message.state == Message.State.SENT
     is_unfinished = message.state in (Message.State.QUEUED, Message.State.SENDING)
     found: dict[str, Any] = {
         "message": message,
         "known": _known(message.diagnosis),
         "waiting": Status().why_waiting(message) if is_unfinished else None,
         "tries": [
-            Try(number, each, PHASES.get(each.phase, each.phase), _known(each.diagnosis))
-            for number, each in enumerate(last, first)
+            {
+                "number": number,
+                "attempt": each,
+                "phase": PHASES.get(each.phase, each.phase),
+                "known": _known(each.diagnosis),
+            }
+            for number, each in enumerate(last, failed - len(last) + 1)
         ],
-        "recorded": failed + (message.state == Message.State.SENT),
-        "accepted_at": failed + 1 if message.state == Message.State.SENT else None,
+        "recorded": failed + is_sent,
+        "accepted_at": failed + 1 if is_sent else None,
         "verbs": actions.applicable(message) if request.user.has_perm(OPERATE) else [],
         "permitted": permitted,
         "shown": shown,
@@ -112,8 +105,13 @@ def framed(part: str, *, addresses: bool = True) -> HttpResponse:
 def source(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """The bytes of the mail, or the first of them, as text."""
     size, beginning = _beginning(_readable(request, model_admin, pk, audit.SOURCE))
+    return as_text(beginning, size)
+
+
+def as_text(beginning: bytes, size: int) -> HttpResponse:
+    """The beginning of a mail that has so many bytes, as it was written."""
     shown = beginning.decode("utf-8", "replace")
-    if size > SHOWN:
+    if size > len(beginning):
         shown += "\n\n" + gettext("(truncated; the file has the rest)") + "\n"
     answer = HttpResponse(shown, content_type="text/plain; charset=utf-8")
     answer["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
@@ -123,9 +121,12 @@ def source(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
 def download(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """The whole mail as a file that mail programs open."""
     message = _readable(request, model_admin, pk, audit.DOWNLOADED)
-    stored = bytes(Message.objects.values_list("body__mime", flat=True).get(pk=pk))
     # Nothing of the mail is in the name: neither a path nor a header can be made of a number.
-    headers = {"Content-Disposition": f'attachment; filename="message-{message.pk}.eml"'}
+    return as_file(bytes(message.body.mime), f"message-{message.pk}.eml")
+
+
+def as_file(stored: bytes, name: str) -> HttpResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return HttpResponse(stored, content_type="message/rfc822", headers=headers)
 
 

@@ -29,21 +29,14 @@ class EventAdmin(WrittenByMachine):
     change_list_template = "admin/notify/event/change_list.html"
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return [
-            "summary",
-            "topic",
-            Field(request, _("happened"), happened),
-            Field(request, _("notified"), notified),
-            Field(request, _("notified by"), told_by),
-        ]
+        return ["summary", "topic", "happened", "notified", Field(request, _("notified by"), told_by)]
 
     def get_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
-        facts = ["summary", "subject", "topic", Field(request, _("link"), link_of)]
-        times = [Field(request, _("happened"), happened), Field(request, _("notified"), notified)]
+        facts = ["summary", "subject", "topic", Field(request, _("link"), link_of), "happened", "notified"]
         told = [Field(request, _("notified by"), told_by), Field(request, _("messages"), mails_of)]
         failed = ["template", "failures", "error", "retry_at"] if obj and obj.error else []
         report = [Field(request, _("report"), report_of)] if request.user.has_perm(OPERATE) else []
-        return [*facts, *times, *told, *failed, *report]
+        return [*facts, *told, *failed, *report]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
         return self.get_fields(request, obj)
@@ -51,13 +44,13 @@ class EventAdmin(WrittenByMachine):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "next_digests": digest.next_digests()})
 
+    @admin.display(description=_("happened"))
+    def happened(self, event: Event) -> str:
+        return rows.when(event.created_at)
 
-def happened(request: HttpRequest, event: Event) -> str:
-    return rows.when(event.created_at)
-
-
-def notified(request: HttpRequest, event: Event) -> str:
-    return rows.when(event.notified_at) if event.notified_at else gettext("waiting for a digest")
+    @admin.display(description=_("notified"))
+    def notified(self, event: Event) -> str:
+        return rows.when(event.notified_at) if event.notified_at else gettext("waiting for a digest")
 
 
 def told_of(request: HttpRequest, message_id: str) -> str:

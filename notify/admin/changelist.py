@@ -41,6 +41,10 @@ def text(length: int) -> str:
     return rf"[^\x00-\x1f\x7f]{{1,{length}}}"
 
 
+def searchable(term: str) -> bool:
+    return len(term) <= SEARCH_LENGTH and len(term.split()) <= WORDS and "\0" not in term
+
+
 class RestrictedLookups(admin.ModelAdmin):
     """Lists that are filtered by `lookups` alone: parameters of the URL, each with a pattern for its values.
 
@@ -57,11 +61,9 @@ class RestrictedLookups(admin.ModelAdmin):
         return bool(self.opts.pk and to_field == self.opts.pk.name)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """As `find`, and nothing where no search is possible. Autocompletion asks this, too."""
-        return self.find(request, queryset, search_term) if _searchable(search_term) else (queryset.none(), False)
-
-    def find(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """The rows that a search finds, and whether it may find one twice."""
+        """Nothing where no search is possible: autocompletion asks this, too."""
+        if not searchable(search_term):
+            return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -75,7 +77,7 @@ class RestrictedLookups(admin.ModelAdmin):
             values = request.GET.getlist(name)
             if len(values) > 1 or (values and values[0] and not re.fullmatch(pattern, values[0])):
                 return gettext("This list cannot be filtered by that: %(name)s.") % {"name": name}
-        if not all(_searchable(term) for term in request.GET.getlist(SEARCH_VAR)):
+        if not all(searchable(term) for term in request.GET.getlist(SEARCH_VAR)):
             limits = {"words": WORDS, "characters": SEARCH_LENGTH}
             return gettext("The search is too long: at most %(words)d words and %(characters)d characters.") % limits
         if not all(self._is_key(key) for key in request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)):
@@ -176,14 +178,13 @@ class NewestFirst(ChangeList):
         self.older: int | None = None
         self.looked_down_to: int | None = None
         super().__init__(request, *args, **kwargs)
-        # The links of filters, and a search, lead to the first page.
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
+        # Neither is a filter, and the links of filters, and a search, lead to the first page.
         for name in (BEFORE, AFTER):
             self.params.pop(name, None)
             self.filter_params.pop(name, None)
-
-    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
-        found = super().get_filters_params(params)
-        return {name: value for name, value in found.items() if name not in (BEFORE, AFTER)}
+        return super().get_queryset(request, exclude_parameters)
 
     def get_ordering(self, request: HttpRequest, queryset: Any) -> list[Any]:
         return ["-pk"]
@@ -282,7 +283,3 @@ def _end(order: str) -> int | None:
 
 def _key(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
-def _searchable(term: str) -> bool:
-    return len(term) <= SEARCH_LENGTH and len(term.split()) <= WORDS and "\0" not in term

@@ -52,10 +52,10 @@ class MessageAdmin(WrittenByMachine):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[changelist.NewestFirst]:
         return changelist.NewestFirst
 
-    def find(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        if search_term:
-            queryset = queryset.filter(changelist.exactly(search_term) or changelist.containing(search_term))
-        return queryset, False
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        if not search_term or not changelist.searchable(search_term):
+            return super().get_search_results(request, queryset, search_term)
+        return queryset.filter(changelist.exactly(search_term) or changelist.containing(search_term)), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method == "POST" and not self.has_operate_permission(request):

@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
-from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
@@ -21,9 +21,6 @@ from notify.admin.rows import OPERATE
 from notify.models import Message
 from notify.rendering import previews
 from notify.rendering.message import new_message_id
-
-SCHEMES = {"light": gettext_lazy("Light"), "dark": gettext_lazy("Dark")}
-WIDTHS = {"wide": gettext_lazy("Wide, 700 px"), "narrow": gettext_lazy("Narrow, 390 px")}
 
 
 def index(request: HttpRequest, model_admin: Any) -> HttpResponse:
@@ -49,11 +46,7 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     """One template: `language`, `scheme` and `width` choose how it is shown."""
     _admit(request, model_admin)
     shown = _registered(template)
-    chosen = {
-        "language": _choice(request, "language", conf.preview_languages(), _language()),
-        "scheme": _choice(request, "scheme", SCHEMES, "light"),
-        "width": _choice(request, "width", WIDTHS, "wide"),
-    }
+    chosen = _chosen(request)
     mail_shown = previews.render(shown, chosen["language"])
     context = {
         **model_admin.page_context(request, template),
@@ -61,7 +54,16 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
         "mail": mail_shown,
         "complaints": mail_shown.complaints,
         "limit": previews.GMAIL_CLIPS,
-        "choices": _choices(chosen),
+        "choices": [
+            {
+                "title": title,
+                "links": [
+                    {"words": words, "query": urlencode({**chosen, name: value}), "current": chosen[name] == value}
+                    for value, words in options.items()
+                ],
+            }
+            for name, (title, options) in _options().items()
+        ],
         "chosen": chosen,
         "may_send": request.user.has_perm(OPERATE),
         "own_addresses": ", ".join(rows.own_addresses(request)),
@@ -74,9 +76,9 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
 def frame(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     """The HTML alone, in one language and one colour scheme."""
     _admit(request, model_admin)
-    language = _choice(request, "language", conf.preview_languages(), _language())
-    html = previews.render(_registered(template), language).html
-    return framed(previews.in_scheme(html, _choice(request, "scheme", SCHEMES, "light")), addresses=False)
+    chosen = _chosen(request)
+    html = previews.render(_registered(template), chosen["language"]).html
+    return framed(previews.in_scheme(html, chosen["scheme"]), addresses=False)
 
 
 @require_POST
@@ -85,7 +87,7 @@ def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     if not request.user.has_perm(OPERATE):
         raise PermissionDenied
     shown = _registered(template)
-    language = _choice(request, "language", conf.preview_languages(), _language())
+    language = _chosen(request)["language"]
     back = HttpResponseRedirect(f"{reverse('admin:notify_message_preview', args=[template])}?language={language}")
     to = rows.recipients(request)
     if not to:
@@ -117,28 +119,19 @@ def _registered(template: str) -> previews.Preview:
         raise Http404(template) from None
 
 
-def _language() -> str:
-    current = get_language() or ""
-    return current if current in conf.preview_languages() else next(iter(conf.preview_languages()))
+def _options() -> dict[str, tuple[str, dict[str, str]]]:
+    """What can be chosen: a title, and words for each value."""
+    return {
+        "language": (_("Language"), conf.preview_languages()),
+        "scheme": (_("Colours"), {"light": _("Light"), "dark": _("Dark")}),
+        "width": (_("Width"), {"wide": _("Wide, 700 px"), "narrow": _("Narrow, 390 px")}),
+    }
 
 
-def _choice(request: HttpRequest, name: str, choices: Any, default: str) -> str:
-    chosen = request.POST.get(name) or request.GET.get(name) or default
-    return chosen if chosen in choices else default
-
-
-def _choices(chosen: dict[str, str]) -> list[dict[str, Any]]:
-    """What can be chosen, as groups of links: each changes one thing and leaves the others."""
-
-    def group(name: str, title: str, options: Any) -> dict[str, Any]:
-        links = [
-            {"words": words, "query": urlencode({**chosen, name: value}), "current": chosen[name] == value}
-            for value, words in options.items()
-        ]
-        return {"title": title, "links": links}
-
-    return [
-        group("language", _("Language"), conf.preview_languages()),
-        group("scheme", _("Colours"), SCHEMES),
-        group("width", _("Width"), WIDTHS),
-    ]
+def _chosen(request: HttpRequest) -> dict[str, str]:
+    """A value of each option: the one asked for, for the language the user's own, or else the first."""
+    asked = {"language": get_language(), **request.GET.dict(), **request.POST.dict()}
+    return {
+        name: asked[name] if asked.get(name) in options else next(iter(options))
+        for name, (_title, options) in _options().items()
+    }

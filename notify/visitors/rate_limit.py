@@ -7,6 +7,7 @@ place that was taken is free again after 60 to 70 seconds. Refused posts are not
 read or written.
 """
 
+import contextlib
 import ipaddress
 import math
 import time
@@ -62,14 +63,11 @@ def _without_port(address: str) -> str:
 
 def _key(address: str, kind: str = "") -> str:
     """What is kept of an address: nothing it could be read from. An IPv6 client has a /64 to itself (RFC 6177)."""
-    try:
+    with contextlib.suppress(ValueError):
         parsed = ipaddress.ip_address(address)
-    except ValueError:
-        parsed = None
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    if isinstance(parsed, ipaddress.IPv6Address) and not mapped:
-        address = str(ipaddress.ip_network((parsed, 64), strict=False))
-    return salted_hmac(f"notify.limits{kind}", str(mapped or address), algorithm="sha256").hexdigest()[:32]
+        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+        address = str(ipaddress.ip_network((parsed, 64), strict=False) if parsed.version == 6 else parsed)
+    return salted_hmac(f"notify.limits{kind}", address, algorithm="sha256").hexdigest()[:32]
 
 
 def _seconds_until_free(posts: dict[int, int], limit: int, now: float) -> int:
@@ -85,8 +83,10 @@ def _seconds_until_free(posts: dict[int, int], limit: int, now: float) -> int:
 def _count(client: str, slot: int, *, most: int) -> bool:
     """One more for this client and slot, unless that makes more than so many."""
     room = ClientSlot.objects.filter(client=client, slot=slot, posts__lt=most)
-    if most < 1 or room.update(posts=F("posts") + 1):
-        return most >= 1
+    if most < 1:
+        return False
+    if room.update(posts=F("posts") + 1):
+        return True
     ClientSlot.objects.filter(slot__lte=slot - SLOTS).delete()
     ClientSlot.objects.bulk_create([ClientSlot(client=client, slot=slot)], ignore_conflicts=True)
     return bool(room.update(posts=F("posts") + 1))

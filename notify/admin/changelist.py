@@ -93,14 +93,7 @@ class RestrictedLookups(admin.ModelAdmin):
         return True
 
 
-class Filter(admin.SimpleListFilter):
-    """`indexed`: True if an index leads to the rows, False if rows must be searched, None if the filter has no say."""
-
-    def indexed(self) -> bool | None:
-        return None
-
-
-class StateFilter(Filter):
+class StateFilter(admin.SimpleListFilter):
     title = _("state")
     parameter_name = "state"
 
@@ -110,19 +103,14 @@ class StateFilter(Filter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message] | None:
         if not self.value():
             return None
-        if self.value() in UNFINISHED and self.indexed():
+        if self.value() in UNFINISHED and are_few_unfinished():
             queryset = queryset.filter(pk__in=Message.objects.unfinished().order_by().values("pk"))
         if self.value() == WAITING:
             return queryset.filter(state__in=[State.QUEUED, State.SENDING])
         return queryset.filter(state=self.value())
 
-    def indexed(self) -> bool | None:
-        if self.value() in UNFINISHED:
-            return not Message.objects.unfinished().order_by()[FEW : FEW + 1].exists()
-        return self.value() in (State.FAILED, State.CANCELLED) if self.value() else None
 
-
-class CauseFilter(Filter):
+class CauseFilter(admin.SimpleListFilter):
     title = _("cause")
     parameter_name = "diagnosis"
 
@@ -133,11 +121,8 @@ class CauseFilter(Filter):
         # Word for word the condition of the index `message_cause`.
         return queryset.filter(diagnosis__gt="", diagnosis=self.value()) if self.value() else None
 
-    def indexed(self) -> bool | None:
-        return True if self.value() else None
 
-
-class TopicFilter(Filter):
+class TopicFilter(admin.SimpleListFilter):
     """By the events that a mail was about."""
 
     title = _("topic")
@@ -150,11 +135,8 @@ class TopicFilter(Filter):
         told = Event.objects.filter(message_id=OuterRef("message_id"), topic=self.value())
         return queryset.filter(Exists(told)) if self.value() else None
 
-    def indexed(self) -> bool | None:
-        return False if self.value() else None
 
-
-class StoredFilter(Filter):
+class StoredFilter(admin.SimpleListFilter):
     title = _("time")
     parameter_name = "since"
 
@@ -172,12 +154,9 @@ class StoredFilter(Filter):
 class NewestFirst(ChangeList):
     """`newer` and `older` are keys for the links of the page; `looked_down_to` is where a bounded search ended."""
 
-    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        self._before, self._after = _key(request.GET.get(BEFORE)), _key(request.GET.get(AFTER))
-        self.newer: int | None = None
-        self.older: int | None = None
-        self.looked_down_to: int | None = None
-        super().__init__(request, *args, **kwargs)
+    newer: int | None = None
+    older: int | None = None
+    looked_down_to: int | None = None
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
         # Neither is a filter, and the links of filters, and a search, lead to the first page.
@@ -192,23 +171,24 @@ class NewestFirst(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Reads one row more than a page has, to know whether there are more."""
         size, span = self.list_per_page, self._span()
-        if self._after is not None:
-            rows = self.queryset.filter(pk__gt=self._after, pk__lte=self._after + span).order_by("pk")[: size + 1]
+        before, after = _key(request.GET.get(BEFORE)), _key(request.GET.get(AFTER))
+        if after is not None:
+            rows = self.queryset.filter(pk__gt=after, pk__lte=after + span).order_by("pk")[: size + 1]
             self.result_list = list(rows)[:size][::-1]
-            self.older = self._after + 1
+            self.older = after + 1
             if len(rows) > size:
                 self.newer = self.result_list[0].pk
-            elif (_end("-pk") or 0) > self._after + span:
-                self.newer = self._after + span
+            elif (_end("-pk") or 0) > after + span:
+                self.newer = after + span
         else:
-            top = (_end("-pk") or 0) + 1 if self._before is None else self._before
+            top = (_end("-pk") or 0) + 1 if before is None else before
             rows = self.queryset.filter(pk__lt=top, pk__gte=top - span)[: size + 1]
             self.result_list = list(rows)[:size]
             if len(rows) > size:
                 self.older = self.result_list[-1].pk
             elif (oldest := _end("pk")) is not None and oldest < top - span:
                 self.older = self.looked_down_to = top - span
-            if self._before is not None:
+            if before is not None:
                 self.newer = self.result_list[0].pk if self.result_list else top - 1
         self.result_count = len(self.result_list) + (self.older is not None)
         self.full_result_count = self.paginator = None
@@ -227,8 +207,20 @@ class NewestFirst(ChangeList):
     def _span(self) -> int:
         """How many keys to search: SPAN only where something must be searched for and no index helps."""
         specs: list[Any] = self.filter_specs
-        indexed = {spec.indexed() for spec in specs} | ({exactly(self.query) is not None} if self.query else set())
-        return SPAN if False in indexed and True not in indexed else 2**62
+        asked = {spec.parameter_name: spec.value() for spec in specs}
+        state = asked.get("state")
+        is_indexed = (
+            asked.get("diagnosis")
+            or state in (State.FAILED, State.CANCELLED)
+            or (state in UNFINISHED and are_few_unfinished())
+            or (self.query and exactly(self.query))
+        )
+        is_asked = state or asked.get("topic") or self.query
+        return SPAN if is_asked and not is_indexed else 2**62
+
+
+def are_few_unfinished() -> bool:
+    return not Message.objects.unfinished().order_by()[FEW : FEW + 1].exists()
 
 
 def exactly(term: str) -> Q | None:

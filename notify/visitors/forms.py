@@ -14,18 +14,36 @@ GOOD_FOR = 24 * 3600  # seconds after the page was served
 _signer = signing.Signer(salt="notify.visitors.honeypot")
 
 
-class GuardedForm(forms.Form):
-    """Tells people from programs: `website` is to be left empty, `served` (the template's `stamp`) returned as it is.
+class NameField(forms.CharField):
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What the field shows again after an error: all that was typed, as far as a page can carry it."""
+        return names.printable(data) if isinstance(data, str) else data
 
-    Nothing is asked of people, and nothing is dropped: what looks like a program gets the form again, filled, with a
-    message. A post without `served` is accepted, as from a script; the CSRF token and NOTIFY_RATE_LIMIT bound those.
+
+class NameForm(forms.Form):
+    """Asks for a name, and tells people from programs: `website` is to be left empty, `served` returned as it is.
+
+    Nothing more is asked of people, and nothing is dropped: what looks like a program gets the form again, filled, with
+    a message. A post without `served` is accepted, as from a script; the CSRF token and NOTIFY_RATE_LIMIT bound those.
     """
 
+    name = NameField(
+        label=_("What is your name?"),
+        strip=False,  # names.take folds blanks, and says the length
+        error_messages={
+            "required": _("Please type a name."),
+            "null_characters_not_allowed": _(
+                "That name contains characters that cannot be displayed. Please type it with letters."
+            ),
+        },
+    )
     website = forms.CharField(label=_("Please leave this empty"), required=False)
     served = forms.CharField(required=False)
 
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
+    def clean_name(self) -> str:
+        return names.take(self.cleaned_data["name"])
+
+    def clean(self) -> None:
         if self.data.get("website"):  # also what is no text
             self.add_error(None, _("A hidden field was filled in. Please send the form again."))
         age = self._age()
@@ -33,7 +51,6 @@ class GuardedForm(forms.Form):
             self.add_error(None, _("The form was sent too quickly. Please press the button once more."))
         elif age is not None and age > GOOD_FOR:
             self.add_error(None, _("This page was open for too long. Please press the button once more."))
-        return cleaned
 
     @property
     def stamp(self) -> str:
@@ -52,25 +69,3 @@ class GuardedForm(forms.Form):
             return time.time() - float(_signer.unsign(stamp))
         except signing.BadSignature:
             return float("inf")
-
-
-class NameField(forms.CharField):
-    def bound_data(self, data: Any, initial: Any) -> Any:
-        """What the field shows again after an error: all that was typed, as far as a page can carry it."""
-        return names.printable(data) if isinstance(data, str) else data
-
-
-class NameForm(GuardedForm):
-    name = NameField(
-        label=_("What is your name?"),
-        strip=False,  # names.take folds blanks, and says the length
-        error_messages={
-            "required": _("Please type a name."),
-            "null_characters_not_allowed": _(
-                "That name contains characters that cannot be displayed. Please type it with letters."
-            ),
-        },
-    )
-
-    def clean_name(self) -> str:
-        return names.take(self.cleaned_data["name"])

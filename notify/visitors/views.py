@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core import signing
@@ -31,18 +31,16 @@ GREETING = "greeting"  # the cookie that remembers who was greeted: signed, so t
 @require_http_methods(["GET", "HEAD", "POST"])
 @cache_control(private=True, no_cache=True)  # it holds a token, the time of serving, perhaps a name
 def index(request: HttpRequest) -> HttpResponse:
-    return _keep(request) if request.method == "POST" else _page(request, NameForm())
-
-
-def _keep(request: HttpRequest) -> HttpResponse:
     """Keep the name and greet on the page that follows; or the form again, filled, with what to do about it."""
+    if request.method != "POST":
+        return _page(request, NameForm())
     form = NameForm(request.POST)
     try:
         if seconds := _again(lambda: rate_limit.wait(request)):
             return _too_many(request, form, seconds)
         if form.is_valid():
             visitor, new = _again(lambda: Visitor.objects.get_or_create(name=form.cleaned_data["name"]))
-            return _remember(redirect("index"), visitor.name, known=not new)
+            return _greeted(visitor.name, known=not new)
     except DatabaseError:
         logger.exception("a name could not be kept")
         if form.is_valid():
@@ -77,20 +75,16 @@ def _too_many(request: HttpRequest, form: NameForm, seconds: int) -> HttpRespons
 
 
 def _page(request: HttpRequest, form: NameForm, *, status: int = 200) -> HttpResponse:
-    return render(request, "visitors/index.html", {"form": form, **_greeting(request)}, status=status)
+    try:
+        greeting: dict[str, Any] = signing.loads(request.COOKIES.get(GREETING, ""), salt=GREETING)
+    except signing.BadSignature:  # a stranger, or a cookie that is not ours
+        greeting = {}
+    return render(request, "visitors/index.html", {"form": form, **greeting}, status=status)
 
 
-def _remember(response: HttpResponse, name: str, *, known: bool) -> HttpResponse:
-    """Let the pages that follow greet the visitor by this name, until the browser is closed."""
+def _greeted(name: str, *, known: bool) -> HttpResponse:
+    """To the page, which greets the visitor by this name until the browser is closed."""
+    response = redirect("index")
     value = signing.dumps({"name": name, "known": known}, salt=GREETING)
     response.set_cookie(GREETING, value, httponly=True, samesite="Lax", secure=settings.SESSION_COOKIE_SECURE)
     return response
-
-
-def _greeting(request: HttpRequest) -> dict[str, object]:
-    """Whom the page greets and whether they were known; nothing for a stranger or a cookie that is not ours."""
-    try:
-        value: dict[str, object] = signing.loads(request.COOKIES.get(GREETING, ""), salt=GREETING)
-    except signing.BadSignature:
-        return {}
-    return value

@@ -47,12 +47,10 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
     _admit(request, model_admin)
     shown = _registered(template)
     chosen = _chosen(request)
-    mail_shown = previews.render(shown, chosen["language"])
     context = {
         **model_admin.page_context(request, template),
         "template": template,
-        "mail": mail_shown,
-        "complaints": mail_shown.complaints,
+        "mail": previews.render(shown, chosen["language"]),
         "limit": previews.GMAIL_CLIPS,
         "choices": [
             {

@@ -3,7 +3,8 @@
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,35 +53,46 @@ class Rendered:
     size: int
     error: str = ""
 
-    @property
+    @cached_property
     def complaints(self) -> list[str]:
         """What mail programs and spam filters would object to, in words; empty if nothing."""
-        page = _Page()
-        page.feed(self.html)
-        links = dict.fromkeys([*page.links, *re.findall(r"https?://[^\s<>\"]+", self.text)])
-        return [
-            *([] if self.text.strip() else [_("There is no text part, which spam filters penalize.")]),
-            *_of_links(links),
-            *_of_weight(self.size),
-            *(_("A picture has no alt text: %s") % source for source in page.without_alt),
-            *(
-                _("Something is %(width)d px wide; more than %(limit)d px is cut or scrolls on a phone.")
-                % {"width": width, "limit": WIDEST}
-                for width in sorted(page.too_wide)
-            ),
-        ]
+        return list(_complaints(self))
 
 
-@dataclass
+def _complaints(mail: Rendered) -> Iterator[str]:
+    page = _Page()
+    page.feed(mail.html)
+    if not mail.text.strip():
+        yield _("There is no text part, which spam filters penalize.")
+    ours = urlsplit(conf.site_url()).netloc
+    for link in dict.fromkeys([*page.links, *re.findall(r"https?://[^\s<>\"]+", mail.text)]):
+        parts = urlsplit(link)
+        if parts.scheme == "mailto":
+            continue
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            yield _("A link is not absolute, so it does not work in a mail: %s") % (link or '""')
+        elif ours and parts.netloc != ours:
+            yield _("A link leads to another host than FLASKY_URL (%(host)s): %(link)s") % {"host": ours, "link": link}
+    sizes = {"size": mail.size, "limit": GMAIL_CLIPS}
+    if mail.size > GMAIL_CLIPS:
+        yield _("The HTML has %(size)d bytes: Gmail hides what comes after %(limit)d.") % sizes
+    elif mail.size > HEAVY:
+        yield _("The HTML has %(size)d bytes: with more than %(limit)d Gmail would hide the rest.") % sizes
+    for source in page.without_alt:
+        yield _("A picture has no alt text: %s") % source
+    for width in sorted(page.too_wide):
+        words = _("Something is %(width)d px wide; more than %(limit)d px is cut or scrolls on a phone.")
+        yield words % {"width": width, "limit": WIDEST}
+
+
 class _Page(HTMLParser):
     """What the checks need to know of an HTML part."""
 
-    links: list[str] = field(default_factory=list)
-    without_alt: list[str] = field(default_factory=list)
-    too_wide: set[int] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        self.links: list[str] = []
+        self.without_alt: list[str] = []
+        self.too_wide: set[int] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
@@ -91,32 +103,6 @@ class _Page(HTMLParser):
         widths = re.findall(r"(?:^|;)\s*(?:min-)?width\s*:\s*(\d+)px", values.get("style", ""))
         widths += re.findall(r"^(\d+)(?:px)?$", values.get("width", ""))
         self.too_wide |= {int(width) for width in widths if int(width) > WIDEST}
-
-
-def _of_links(links: Mapping[str, None]) -> Iterator[str]:
-    """The first complaint about each link that is not absolute, or leads elsewhere."""
-    ours = urlsplit(conf.site_url()).netloc
-    for link in links:
-        parts = urlsplit(link)
-        if parts.scheme == "mailto":
-            continue
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            yield _("A link is not absolute, so it does not work in a mail: %s") % (link or '""')
-        elif ours and parts.netloc != ours:
-            yield _("A link leads to another host than FLASKY_URL (%(host)s): %(link)s") % {"host": ours, "link": link}
-
-
-def _of_weight(size: int) -> Iterator[str]:
-    if size > GMAIL_CLIPS:
-        yield _("The HTML has %(size)d bytes: Gmail hides what comes after %(limit)d.") % {
-            "size": size,
-            "limit": GMAIL_CLIPS,
-        }
-    elif size > HEAVY:
-        yield _("The HTML has %(size)d bytes: with more than %(limit)d Gmail would hide the rest.") % {
-            "size": size,
-            "limit": GMAIL_CLIPS,
-        }
 
 
 def preview(template: str, *, subject: str | Promise) -> Callable[[Example], Example]:

@@ -162,6 +162,7 @@ def test_a_preview_that_raises_is_shown_as_its_error(own_preview: None) -> None:
     operator = login(*OPERATE, email="boss@example.com")
     index = operator.get(PAGES).content.decode()
     assert index.count("<strong>Error</strong>") == len(conf.preview_languages())
+    assert "1 problem" not in index
     page = operator.get(f"{PAGES}mail/of_a_project/").content.decode()
     assert "This preview could not be built: TemplateDoesNotExist: mail/of_a_project.txt" in page
     assert operator.get(f"{PAGES}mail/of_a_project/frame/").status_code == 200

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -92,16 +93,16 @@ def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
         return back
     message_id = new_message_id()
     try:
-        shown.build(to, language, headers={"Message-ID": message_id}).send()
+        with transaction.atomic():
+            shown.build(to, language, headers={"Message-ID": message_id}).send()
+            stored = list(Message.objects.filter(message_id=message_id))
+            audit.of_messages(request, stored, audit.PREVIEWED, template, flag=ADDITION)
     except Exception as error:  # noqa: BLE001  (the project's own code and templates)
         messages.error(request, f"{type(error).__name__}: {error}")
         return back
-    stored = Message.objects.filter(message_id=message_id)
-    audit.of_messages(request, stored, audit.PREVIEWED, template, flag=ADDITION)
     for message in stored:
-        messages.success(
-            request, rows.link(request, message, _("The mail to %s is in the outbox.") % message.recipient)
-        )
+        words = _("The mail to %s is in the outbox.") % message.recipient
+        messages.success(request, rows.link(request, message, words))
     return back
 
 

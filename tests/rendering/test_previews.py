@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import OperationalError
 
 from notify import conf
 from notify.admin.display import FRAME_POLICY
@@ -144,6 +145,17 @@ def test_an_operator_sends_one_to_themselves_through_the_outbox() -> None:
     assert (message.recipient, message.state) == ("boss@example.com", "queued")
     entry = LogEntry.objects.get()
     assert (entry.object_id, entry.change_message) == (str(message.pk), "Preview sent: mail/new_visitor")
+
+
+@pytest.mark.django_db
+def test_one_that_cannot_be_written_down_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr("notify.admin.audit.of_messages", full)
+    answer = login(*OPERATE).post(f"{PAGES}mail/new_visitor/send/", follow=True)
+    assert "database or disk is full" in answer.content.decode()
+    assert not Message.objects.exists()
 
 
 @pytest.mark.django_db

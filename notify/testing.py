@@ -1,4 +1,4 @@
-"""For tests of a project: delivers what is stored into `django.core.mail.outbox`, where tests look at mail."""
+"""For a project's tests: delivers stored mail into `django.core.mail.outbox`, where tests look for it."""
 
 import threading
 
@@ -14,7 +14,7 @@ LOCMEM = {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}
 
 
 def deliver_outbox() -> int:
-    """Mail the events that are due and deliver what is stored; returns how many mails `mail.outbox` has got.
+    """Mail the due events and deliver what is stored; returns how many mails were added to `mail.outbox`.
 
     Under Django's test runner, only: elsewhere it raises RuntimeError. Nothing leaves the machine, whatever the
     settings are. Needs no commit, so it works within TestCase.

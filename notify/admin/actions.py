@@ -22,14 +22,15 @@ from notify.admin import audit, rows
 from notify.models import Message, MessageQuerySet
 from notify.operations import actions
 
-RESENT_AT_ONCE = 1000  # in one transaction of one request; who means more does it in parts
+RESENT_AT_ONCE = 1000  # one transaction; to send more, repeat the action
 
 
 @dataclass(frozen=True)
 class Verb:
-    """`concerns` keeps the messages it can be done to, `run` does it and counts; `past` is its title in the audit log.
+    """An action on messages: `concerns` narrows to those it applies to, `run` performs it and returns how many.
 
-    `asks_alone`: before it is done to one message. `limit`: of a selection, which then is always asked about.
+    `past`: its title in the audit log. `asks_alone`: it needs confirmation for a single message, too. `limit`: the most
+    messages at once; with a limit, any selection needs confirmation.
     """
 
     name: str
@@ -76,13 +77,13 @@ VERBS = {verb.name: verb for verb in (RETRY, CANCEL, RESEND)}
 
 
 def applicable(message: Message) -> list[Verb]:
-    """What can be done to this message in its state."""
+    """The actions that apply to this message in its state."""
     one = Message.objects.filter(pk=message.pk)
     return [verb for verb in VERBS.values() if verb.concerns(one).exists()]
 
 
 def admin_actions() -> list[Any]:
-    """The verbs as actions of the list, for those who may operate."""
+    """The verbs as actions of the list, for users with the permission to operate."""
     found = []
     for verb in VERBS.values():
         action = partial(_act, verb)
@@ -93,7 +94,7 @@ def admin_actions() -> list[Any]:
 
 @require_POST
 def operate(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
-    """Retry, cancel or send again this one message; the latter two ask first."""
+    """Retry, cancel or resend this message; cancelling and resending need confirmation."""
     if not model_admin.has_operate_permission(request):
         raise PermissionDenied
     message = get_object_or_404(model_admin.get_queryset(request), pk=pk)
@@ -124,7 +125,7 @@ def operate(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
 
 
 def _perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
-    """Do it to a few messages and write an entry for each, both or neither. Returns how many it was done to."""
+    """Act on a few messages and log an entry for each, in one transaction. Returns how many."""
     with transaction.atomic():
         concerned = list(verb.concerns(chosen))
         count = verb.run(Message.objects.filter(pk__in=[message.pk for message in concerned]))
@@ -133,7 +134,7 @@ def _perform(verb: Verb, request: HttpRequest, chosen: MessageQuerySet) -> int:
 
 
 def _perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet) -> int:
-    """Do it to all that match, however many, and write one entry. Returns how many it was done to."""
+    """Act on all matching messages, however many, and log one entry. Returns how many."""
     run = verb.run if verb.limit else partial(actions.in_batches, verb.run)
     count = run(verb.concerns(matching))
     audit.of_many(request, f"{count} messages: {request.GET.urlencode() or 'all'}", verb.past)
@@ -141,20 +142,20 @@ def _perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet)
 
 
 def _tell(request: HttpRequest, verb: Verb, count: int) -> None:
-    """Say what was done, on the next page."""
+    """Report the result on the next page."""
     words = ngettext("%(verb)s: %(count)d message.", "%(verb)s: %(count)d messages.", count)
     level = messages.SUCCESS if count else messages.WARNING
     messages.add_message(request, level, words % {"verb": verb.label, "count": count})
 
 
 def _ask_alone(verb: Verb, model_admin: Any, request: HttpRequest, message: Message, error: str = "") -> HttpResponse:
-    """The page that asks before this is done to one message, and to whom it is sent again."""
+    """The page that asks for confirmation, and for the recipient if the message is to be resent."""
     context = {
         **model_admin.page_context(request, verb.label),
         "verb": verb,
         "message": message,
         "back": reverse("admin:notify_message_change", args=[message.pk]),
-        # Where a link to set a password goes is not for an operator to choose.
+        # An operator must not redirect a mail that can set a password.
         "asks_for_address": verb is RESEND and not message.sensitive,
         "to": request.POST.get("to", message.recipient),
         "error": error,
@@ -184,7 +185,7 @@ def _ask(verb: Verb, model_admin: Any, request: HttpRequest, chosen: MessageQuer
         "count": count,
         "too_many": bool(verb.limit and count > verb.limit),
         "across": across,
-        # Of all that match one key is enough: Django's admin wants to see a selection.
+        # Django's admin requires a selection; one key stands for all that match.
         "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)[: 1 if across else None],
         "checkbox": helpers.ACTION_CHECKBOX_NAME,
         "back": request.get_full_path(),

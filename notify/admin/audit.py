@@ -34,7 +34,7 @@ def of_relay(request: HttpRequest, title: str, detail: str = "") -> None:
 
 
 def relay() -> Relay:
-    """The row that the audit log belongs to, whichever configuration is in use now."""
+    """The row that the audit log is kept under, whichever configuration is in use."""
     Relay.current()
     return Relay.objects.earliest("pk")
 
@@ -48,7 +48,7 @@ def of_messages(
 
 
 def of_many(request: HttpRequest, which: str, title: str) -> None:
-    """One entry for messages that are too many to have one each."""
+    """One entry for too many messages to log each."""
     _write(request, Message, which, change_message=title)
 
 

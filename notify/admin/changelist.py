@@ -1,8 +1,8 @@
-"""Lists: which parameters they accept; and the list of messages, whose pages cost the same after years.
+"""Which parameters the admin's lists accept, and the list of messages, whose pages cost the same after years.
 
 Messages are listed newest first, without a count and without an offset: a page begins below a key (`?before=`) or ends
-above one (`?after=`). What no index finds is searched for among the next SPAN messages; the page says so and offers to
-search further.
+above one (`?after=`). A search that no index supports covers the next SPAN messages; the page says so and offers to
+continue.
 """
 
 import re
@@ -23,9 +23,9 @@ from django.utils.translation import gettext_lazy as _
 from notify.models import Event, Message
 from notify.smtp.diagnosis import rules
 
-WORDS = 20  # of a search: each is a condition, and a database takes only so many
+WORDS = 20  # of a search: each is a condition, and databases limit these
 SEARCH_LENGTH = 200  # characters
-SPAN = 50_000  # keys that one page searches where no index helps
+SPAN = 50_000  # keys that one page searches without an index
 FEW = 5000  # unfinished messages that are cheaper to sort than to search for
 # Keys follow the time of storing, except for transactions that overlap and for clocks of several machines.
 CLOCKS_DIFFER = timedelta(hours=1)
@@ -37,7 +37,7 @@ UNFINISHED = (WAITING, State.QUEUED, State.SENDING)
 
 
 def text(length: int) -> str:
-    """A pattern for a lookup's value: text in one line, at most so many characters."""
+    """A pattern for a lookup's value: one line of at most `length` characters."""
     return rf"[^\x00-\x1f\x7f]{{1,{length}}}"
 
 
@@ -48,8 +48,8 @@ def searchable(term: str) -> bool:
 class RestrictedLookups(admin.ModelAdmin):
     """Lists that are filtered by `lookups` alone: parameters of the URL, each with a pattern for its values.
 
-    Django's admin filters by any column, so a viewer could guess a hidden one letter by letter. Another parameter is
-    answered with 400; an impossible value in words, above the list as it is without any parameter.
+    Django's admin filters by any column, so a viewer could guess a hidden one letter by letter. Other parameters get
+    status 400; an invalid value redirects to the unfiltered list, with a message.
     """
 
     lookups: Mapping[str, str] = {}
@@ -61,7 +61,7 @@ class RestrictedLookups(admin.ModelAdmin):
         return bool(self.opts.pk and to_field == self.opts.pk.name)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Nothing where no search is possible: autocompletion asks this, too."""
+        """Finds nothing for a term that is not searchable; autocompletion calls this, too."""
         if not searchable(search_term):
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
@@ -118,12 +118,12 @@ class CauseFilter(admin.SimpleListFilter):
         return [(cause, words_of(cause)) for cause in _distinct(Message.objects.filter(diagnosis__gt=""), "diagnosis")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message] | None:
-        # Word for word the condition of the index `message_cause`.
+        # Exactly the condition of the index `message_cause`.
         return queryset.filter(diagnosis__gt="", diagnosis=self.value()) if self.value() else None
 
 
 class TopicFilter(admin.SimpleListFilter):
-    """By the events that a mail was about."""
+    """By the topic of the events in the mail."""
 
     title = _("topic")
     parameter_name = "topic"
@@ -152,14 +152,14 @@ class StoredFilter(admin.SimpleListFilter):
 
 
 class NewestFirst(ChangeList):
-    """`newer` and `older` are keys for the links of the page; `looked_down_to` is where a bounded search ended."""
+    """`newer` and `older`: keys for links to other pages. `looked_down_to`: the key at which a bounded search ended."""
 
     newer: int | None = None
     older: int | None = None
     looked_down_to: int | None = None
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
-        # Neither is a filter, and the links of filters, and a search, lead to the first page.
+        # These are not filters, and links of filters and searches lead to the first page.
         for name in (BEFORE, AFTER):
             self.params.pop(name, None)
             self.filter_params.pop(name, None)
@@ -169,7 +169,7 @@ class NewestFirst(ChangeList):
         return ["-pk"]
 
     def get_results(self, request: HttpRequest) -> None:
-        """Reads one row more than a page has, to know whether there are more."""
+        """Reads one more row than fits on a page, to know whether there is another page."""
         size, span = self.list_per_page, self._span()
         before, after = _key(request.GET.get(BEFORE)), _key(request.GET.get(AFTER))
         if after is not None:
@@ -205,7 +205,7 @@ class NewestFirst(ChangeList):
         return str(self.get_query_string({BEFORE: self.older}))
 
     def _span(self) -> int:
-        """How many keys to search: SPAN only where something must be searched for and no index helps."""
+        """How many keys to search: SPAN for a search or filter that no index supports."""
         specs: list[Any] = self.filter_specs
         asked = {spec.parameter_name: spec.value() for spec in specs}
         state = asked.get("state")
@@ -224,7 +224,7 @@ def are_few_unfinished() -> bool:
 
 
 def exactly(term: str) -> Q | None:
-    """The Message-ID that a search names in full, if there is such a message: an index finds it."""
+    """By Message-ID, if the term is that of a stored message; uses an index."""
     if not re.fullmatch(r"\S+@\S+", term):
         return None
     by_id = Q(message_id=term if term.startswith("<") else f"<{term}>")
@@ -232,7 +232,7 @@ def exactly(term: str) -> Q | None:
 
 
 def containing(term: str) -> Q:
-    """Every word of it, in the subject or the recipient; this has to look at each row."""
+    """By each word in the subject or recipient; scans every row."""
     found = Q()
     for word in term.split():
         found &= Q(subject__icontains=word) | Q(recipient__icontains=word)
@@ -240,7 +240,7 @@ def containing(term: str) -> Q:
 
 
 def first_key_since(moment: datetime) -> int:
-    """A key below which nothing was stored since; found by halving, as there is no index on the time of storing."""
+    """A key below which no message was stored since `moment`. A binary search: `created_at` has no index."""
     moment -= CLOCKS_DIFFER
     low, high = _end("pk") or 0, (_end("-pk") or 0) + 1
     while low < high:
@@ -254,13 +254,13 @@ def first_key_since(moment: datetime) -> int:
 
 
 def words_of(cause: str) -> str:
-    """A diagnosis in words, or its id where no words are known any more."""
+    """A diagnosis in words, or its id if this version no longer knows it."""
     known = rules.known(cause)
     return str(known.cause) if known else cause
 
 
 def _distinct(rows: QuerySet[Any], column: str) -> Iterator[str]:
-    """The values of a column, except the empty one: from each to the next by an index, however many rows."""
+    """The distinct values of a column, except "". Steps from value to value along an index, however many rows."""
     values = rows.order_by(column).values_list(column, flat=True)
     value = ""
     while following := values.filter(**{f"{column}__gt": value}).first():
@@ -269,7 +269,7 @@ def _distinct(rows: QuerySet[Any], column: str) -> Iterator[str]:
 
 
 def _end(order: str) -> int | None:
-    """The lowest key (`pk`) or the highest (`-pk`); None where there is no message."""
+    """The lowest key (`pk`) or the highest (`-pk`); None if there are no messages."""
     return Message.objects.order_by(order).values_list("pk", flat=True).first()
 
 

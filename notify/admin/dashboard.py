@@ -1,4 +1,4 @@
-"""The dashboard, in place of a list of relays: whether mail works, why not, and the buttons that correct it."""
+"""The dashboard, in place of a list of relays: whether mail works, why not, and the buttons to operate it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,10 +25,10 @@ from notify.operations.status import Status, Verdict
 from notify.rendering.message import one_line
 
 REASON_LENGTH = 200
-PATIENCE_SECONDS = 3  # that a button waits for what comes of it, before the page is shown all the same
-Report = Callable[[], None]  # made within the button's transaction, called after its commit
+PATIENCE_SECONDS = 3  # that a button waits for its outcome before the page is shown
+Report = Callable[[], None]  # returned within the button's transaction, called after its commit
 Act = Callable[[HttpRequest], Report | None]
-# The buttons that make sense in a state, the one that helps most first.
+# The buttons for each state, the most useful first.
 BUTTONS = {
     Relay.State.OPEN: ["test", "pause"],
     Relay.State.DOWN: ["probe", "test", "pause"],
@@ -65,7 +65,7 @@ class RelayAdmin(WrittenByMachine):
         return TemplateResponse(request, "admin/notify/relay/change_list.html", context)
 
     def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Where the log of actions links to."""
+        """Django's log of actions links here."""
         return redirect("admin:notify_relay_changelist")
 
     def _operate(self, act: Act, request: HttpRequest) -> HttpResponse:
@@ -110,7 +110,7 @@ class RelayAdmin(WrittenByMachine):
 
 
 def _report_probe(request: HttpRequest, before: Relay) -> None:
-    """The outcome, if it is known soon: the page that follows shows the same."""
+    """Report the outcome, if it is known soon; the next page shows the same."""
 
     def tried() -> bool:
         now = Relay.current()
@@ -131,7 +131,7 @@ def _report_probe(request: HttpRequest, before: Relay) -> None:
 
 
 def _report_test(request: HttpRequest, message_id: str) -> None:
-    """Success only where the relay accepted every message; else why not, and what to do."""
+    """Report success only if the relay accepted every message; otherwise why not, and what to do."""
     sent = Message.objects.filter(message_id=message_id).order_by("pk")
     actions.wait_until(lambda: not sent.untried().exists(), PATIENCE_SECONDS)
     status = Status()
@@ -155,12 +155,12 @@ def _report_test(request: HttpRequest, message_id: str) -> None:
 
 
 def _explained(verdict: Verdict) -> list[str]:
-    """A verdict as lines: what is so, the server's words, cause and fix."""
+    """A verdict as lines: headline, the server's words, cause and fix."""
     return [str(text) for text in (verdict.headline, verdict.words, verdict.cause, verdict.fix) if text]
 
 
 def panel(request: HttpRequest) -> dict[str, Any]:
-    """The context of the dashboard's templates; empty for those who may not see it."""
+    """The context of the dashboard's templates; empty without the permission to view it."""
     if not admin.site.get_model_admin(Relay).has_view_permission(request):
         return {}
     status = Status()

@@ -1,7 +1,7 @@
-"""What a stored mail says, for people: headers, text, HTML and attachments, read from untrusted bytes.
+"""The content of a stored mail, for people: headers, text, HTML and attachments, parsed from untrusted bytes.
 
 Not by Python's email package: it recurses into nested parts, takes quadratic time over long headers, and decodes with
-any codec that a mail names. Here the work is linear in the size of the mail, and what exceeds a limit is left out.
+any codec that a mail names. Here the work is linear in the size of the mail, and anything beyond a limit is left out.
 """
 
 import base64
@@ -15,16 +15,16 @@ from itertools import count, islice
 from pkgutil import iter_modules
 from urllib.parse import unquote, unquote_to_bytes
 
-PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")  # shown where the HTML asks for them by cid:
-PARTS = 500  # of a mail, at every depth together
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")  # shown where the HTML refers to them by cid:
+PARTS = 500  # of a mail, over all levels
 DEPTH = 20  # of parts within parts
 HEADERS = 300  # of a part
-HEADER_LENGTH = 5000  # bytes; a header that is longer is cut
-ATTACHED = 20_000  # characters of the text of a calendar or an attached mail
+HEADER_LENGTH = 5000  # bytes; longer headers are cut
+ATTACHED = 20_000  # characters shown of a calendar or an attached mail
 OF_ATTACHED = ("from", "to", "cc", "date", "subject")  # headers of an attached mail
-INLINED = 2_000_000  # characters of pictures in the HTML, however often it asks for them
+INLINED = 2_000_000  # characters of pictures in the HTML, counting repetitions
 
-# No script, no network, no form, no navigation, whatever the HTML says; its own styles and its own pictures only.
+# No script, network, form or navigation, whatever the HTML says; only its own styles and pictures.
 FRAME_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'; sandbox"
@@ -38,10 +38,10 @@ _TYPE = re.compile(r"[ \t]*([\w.+-]{1,60}/[\w.+-]{1,100})[ \t]*(?:;|\Z)", re.ASC
 _PARAMETER = re.compile(r';[ \t]*([^\s=;"]{1,60})[ \t]*=[ \t]*("(?:[^"\\]|\\.)*+"|[^;\s]*)')
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _CID = re.compile(r"cid:([^\"'\s)>]+)")
-# What neither HTML nor UTF-8 can carry.
+# Characters that HTML or UTF-8 cannot represent.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
-# Charsets of text. Python has more codecs (unicode_escape, idna, zip …), which are no charsets and do harm.
+# Charsets of text. Python's other codecs (unicode_escape, idna, zip …) are not charsets, and are harmful here.
 _TEXT = re.compile(
     r"ascii|utf_(8|16|32)(_[bl]e)?|latin_1|iso8859_\d+|cp\d+|koi8_\w|gbk|gb18030|gb2312|big5(hkscs)?|euc_\w+|"
     r"shift_jis\w*|iso2022_\w+|mac_\w+|hz|johab|tis_620|ptcp154|kz1048"
@@ -52,7 +52,7 @@ _CHARSETS |= {alias: codec for alias, codec in aliases.items() if codec in _CHAR
 
 @dataclass(frozen=True)
 class Attachment:
-    """`size`: bytes of what was read of it, decoded. `text`: what a calendar, or a mail within the mail, says."""
+    """`size`: decoded bytes, as far as the mail was read. `text`: the content of a calendar or an attached mail."""
 
     name: str
     type: str
@@ -62,7 +62,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Content:
-    """`text` and `html` are None where the mail has no such part; `html` holds its pictures as data: addresses."""
+    """`text` and `html` are None if the mail has no such part; pictures in `html` are data: URLs."""
 
     headers: list[tuple[str, str]]
     text: str | None
@@ -71,9 +71,9 @@ class Content:
 
 
 class _Part:
-    """A mail or a part of one: the first HEADERS headers, in one line each and still encoded, and the body.
+    """A mail or a part of one: the first HEADERS headers, unfolded but still encoded, and the body.
 
-    `first`: the first header of each name, in lower case. `aside`: it belongs to a text, as a picture does.
+    `first`: the first header of each name, in lower case. `aside`: it belongs to another part, as a picture does.
     """
 
     def __init__(self, raw: bytes, *, aside: bool = False) -> None:
@@ -106,7 +106,7 @@ class _Part:
         return self.parameter("content-disposition", "filename") or self.parameter("content-type", "name")
 
     def parameter(self, header: str, name: str) -> str:
-        """A parameter of a header, "" where there is none; put together and decoded as RFC 2231 has it."""
+        """A parameter of a header, joined and decoded by RFC 2231; "" if there is none."""
         found: dict[str, str] = {}
         for parameter in _PARAMETER.finditer(self.first.get(header, "")):
             value = parameter[2]
@@ -129,7 +129,7 @@ class _Part:
 
     @property
     def payload(self) -> bytes:
-        """The body without its transfer encoding, as far as that can be read."""
+        """The body without its transfer encoding, as far as it can be decoded."""
         encoding = self.first.get("content-transfer-encoding", "").lower()
         if encoding == "base64":
             return _base64(self.body)
@@ -141,7 +141,7 @@ class _Part:
 
 
 def read(raw: bytes) -> Content:
-    """Read a mail, or the beginning of one. Never raises: what is not understood is shown as it stands, or left out."""
+    """Read a mail, or the beginning of one. Never raises: what cannot be parsed is shown as it is, or left out."""
     whole = _Part(raw)
     leaves = list(_leaves(whole))
     text, html = _body(leaves, "text/plain"), _body(leaves, "text/html")
@@ -155,7 +155,7 @@ def read(raw: bytes) -> Content:
 
 
 def _said_by(part: _Part) -> str:
-    """What is readable of an attachment: a calendar as it stands, of a mail its first headers and its text."""
+    """The text of an attachment: a calendar as it is; a mail's main headers and text; else ""."""
     if part.type == "text/calendar":
         return part.text[:ATTACHED]
     if part.type != "message/rfc822":
@@ -167,7 +167,7 @@ def _said_by(part: _Part) -> str:
 
 
 def _leaves(whole: _Part) -> Iterator[_Part]:
-    """The parts that hold no others, in order. A mail within the mail is one, and so is what lies too deep."""
+    """The parts that contain no others, in order; an attached mail counts as one, and so does a part at DEPTH."""
     waiting = [(whole, 0)]
     for _ in range(PARTS):
         if not waiting:
@@ -204,7 +204,7 @@ def _body(leaves: list[_Part], kind: str) -> _Part | None:
 
 
 def _with_pictures(html: str, leaves: list[_Part]) -> str:
-    """The HTML with `cid:` replaced by the pictures that came along (RFC 2392), as long as there is room."""
+    """The HTML with its `cid:` pictures inlined (RFC 2392), up to INLINED characters."""
     room = INLINED
     parts = {leaf.id: leaf for leaf in reversed(leaves) if leaf.type in PICTURES and leaf.id}
     written: dict[str, str] = {}
@@ -223,14 +223,14 @@ def _with_pictures(html: str, leaves: list[_Part]) -> str:
 
 
 def _text_of(value: bytes) -> str:
-    """A header's value in one line, still encoded."""
+    """A header's value, unfolded but still encoded."""
     cut = "…" if len(value) > HEADER_LENGTH else ""
     text = value[:HEADER_LENGTH].decode("utf-8", "replace").replace("\r", "").replace("\n", "")
     return _UNPRINTABLE.sub("\ufffd", text).strip() + cut
 
 
 def _decoded_words(text: str) -> str:
-    """A header's value as people read it (RFC 2047)."""
+    """A header's value with encoded words decoded (RFC 2047)."""
 
     def decode(word: re.Match[str]) -> str:
         data = word[3].encode("utf-8", "replace")
@@ -240,7 +240,7 @@ def _decoded_words(text: str) -> str:
 
 
 def _base64(data: bytes) -> bytes:
-    """What can be decoded of it, whatever stands between."""
+    """The decoded bytes; characters outside the alphabet are skipped."""
     data = _NOT_BASE64.sub(b"", data)
     if len(data) % 4 == 1:
         data = data[:-1]
@@ -248,7 +248,7 @@ def _base64(data: bytes) -> bytes:
 
 
 def _decoded(data: bytes, charset: str) -> str:
-    """Bytes as text that a page can carry. A charset that is none is taken for UTF-8."""
+    """Bytes as text that a page can show. An unknown charset is read as UTF-8."""
     codec = _CHARSETS.get(encodings.normalize_encoding(charset[:40]).lower(), "utf_8")
     text = data.decode("utf_8" if codec == "ascii" else codec, "replace")
     return _UNPRINTABLE.sub("\ufffd", text)

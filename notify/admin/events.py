@@ -1,4 +1,4 @@
-"""Events: waiting or told, of what, and by which mail."""
+"""Events in the admin: what happened, and which mail notified of it."""
 
 import contextlib
 from typing import Any
@@ -54,7 +54,7 @@ class EventAdmin(WrittenByMachine):
 
 
 def told_of(request: HttpRequest, message_id: str) -> str:
-    """For a message's page: links to the events that the mail with this Message-ID told of, "" for none."""
+    """Links to the events in the mail with this Message-ID, "" if there are none; for the message's page."""
     if not message_id:
         return ""
     events = list(Event.objects.filter(message_id=message_id)[: SHOWN + 1])
@@ -65,7 +65,7 @@ def told_of(request: HttpRequest, message_id: str) -> str:
 
 
 def mails_of(request: HttpRequest, event: Event) -> str:
-    """Links to the messages that told of an event, one for each administrator, with what became of it."""
+    """Links to the messages that notify of an event, one for each administrator, with their states."""
     if not event.message_id:
         return ""
     messages = Message.objects.filter(message_id=event.message_id).only("recipient", "state").order_by("pk")
@@ -75,7 +75,7 @@ def mails_of(request: HttpRequest, event: Event) -> str:
 
 
 def told_by(request: HttpRequest, event: Event) -> str:
-    """A link to the mail that told it: one Message-ID, a message for each administrator."""
+    """A link to the mail that notified of it: one Message-ID, a message for each administrator."""
     if not event.notified_at:
         return ""
     if not event.message_id:
@@ -84,15 +84,15 @@ def told_by(request: HttpRequest, event: Event) -> str:
 
 
 def link_of(request: HttpRequest, event: Event) -> str:
-    """The event's own link, where it is one."""
+    """The event's own link; as text if it is not an HTTP URL."""
     if not event.url.startswith(("http://", "https://")):
         return event.url
-    # A page of this site is linked at the address it is looked at now.
+    # Pages of this site are linked relative to the address that this browser uses.
     return format_html('<a href="{}">{}</a>', event.url.removeprefix(conf.site_url()) or "/", event.url)
 
 
 def report_of(request: HttpRequest, event: Event) -> str:
-    """The full report of a server error: it may hold what a visitor sent, so it is for operators."""
+    """The full report of a server error, for operators only: it may contain what a visitor sent."""
     if not event.topic.startswith(ERRORS):
         return ""
     with contextlib.suppress(ObjectGone):

@@ -1,4 +1,4 @@
-"""The page of one message: its facts, failed attempts and events, and what it says, as HTML, source and file."""
+"""The page of one message: its facts, failed attempts, events and content; also as source and as a file."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ from notify.smtp.diagnosis import rules
 ATTEMPTS_SHOWN = 200
 SHOWN = 1_000_000  # bytes of a mail that its pages read; the rest is in the file
 TEXT_SHOWN = 100_000  # characters of a text on the page
-REVEALED = "notify_revealed"  # in the session: the sensitive message that its page shows next
+REVEALED = "notify_revealed"  # session key: the sensitive message whose content is shown next
 
 PHASES = {
     "prepare": _("while the message was prepared"),
@@ -44,12 +44,12 @@ PHASES = {
     "end": _("waiting for the reply to the message"),
 }
 
-# Lets the Tab key reach a frame, so that arrows scroll it; a mail's own links lead nowhere and take no focus.
+# Makes a frame focusable, so that it can be scrolled by keyboard; the links of the mail are not focusable.
 _FOCUSABLE = '<div tabindex="0" style="position:fixed;inset:0;pointer-events:none"></div>'
 
 
 def context(request: HttpRequest, message: Message) -> dict[str, Any]:
-    """The template's context. What a sensitive message says is in it only after an operator asked to see it."""
+    """The template's context; the content of a sensitive message only if an operator has just asked for it."""
     permitted = _may_read(request, message)
     shown = permitted and (not message.sensitive or _was_asked_for(request, message))
     failed = message.failed_attempts.count()
@@ -88,13 +88,13 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
 
 @xframe_options_sameorigin
 def html(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
-    """The HTML part for the frame on the message's page; it can do nothing but be looked at."""
+    """The HTML part for the frame on the message's page, inert."""
     message = _readable(request, model_admin, pk, audit.HTML)
     return framed(display.read(_beginning(message)[1]).html or "")
 
 
 def framed(part: str, *, addresses: bool = True) -> HttpResponse:
-    """Untrusted HTML, made inert, with its own policy, which a middleware that sets one leaves alone."""
+    """Untrusted HTML, made inert, with a Content-Security-Policy of its own, which middleware must keep."""
     answer = HttpResponse(sanitizer.inert(part, addresses=addresses) + _FOCUSABLE)
     answer["Content-Security-Policy"] = display.FRAME_POLICY
     answer["Referrer-Policy"] = "no-referrer"
@@ -103,13 +103,13 @@ def framed(part: str, *, addresses: bool = True) -> HttpResponse:
 
 
 def source(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
-    """The bytes of the mail, or the first of them, as text."""
+    """The source of the mail, or its beginning, as text."""
     size, beginning = _beginning(_readable(request, model_admin, pk, audit.SOURCE))
     return as_text(beginning, size)
 
 
 def as_text(beginning: bytes, size: int) -> HttpResponse:
-    """The beginning of a mail that has so many bytes, as it was written."""
+    """The first bytes of a mail of `size` bytes, as text."""
     shown = beginning.decode("utf-8", "replace")
     if size > len(beginning):
         shown += "\n\n" + gettext("(truncated; the file has the rest)") + "\n"
@@ -119,9 +119,9 @@ def as_text(beginning: bytes, size: int) -> HttpResponse:
 
 
 def download(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
-    """The whole mail as a file that mail programs open."""
+    """The whole mail as an .eml file."""
     message = _readable(request, model_admin, pk, audit.DOWNLOADED)
-    # Nothing of the mail is in the name: neither a path nor a header can be made of a number.
+    # A number: no text of the mail gets into the header or the file name.
     return as_file(bytes(message.body.mime), f"message-{message.pk}.eml")
 
 
@@ -132,7 +132,7 @@ def as_file(stored: bytes, name: str) -> HttpResponse:
 
 @require_POST
 def reveal(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
-    """Have the page show a sensitive mail, once. A POST: no link in a mail can cause it to be read."""
+    """Have the page show a sensitive mail once. POST only, so that no link can trigger it."""
     message = _readable(request, model_admin, pk, audit.REVEALED)
     request.session[REVEALED] = message.pk
     return HttpResponseRedirect(reverse("admin:notify_message_change", args=[message.pk]))
@@ -144,29 +144,29 @@ def _known(diagnosis: str) -> rules.Diagnosis | None:
 
 
 def _was_asked_for(request: HttpRequest, message: Message) -> bool:
-    """Whether an operator asked to see this sensitive message just now. It is shown once, and not to a refresh."""
+    """Whether an operator has just asked to see this sensitive message. True once, and not for a live refresh."""
     return LIVE not in request.headers and request.session.pop(REVEALED, None) == message.pk
 
 
 def _may_read(request: HttpRequest, message: Message) -> bool:
-    """Whether this user, who may view the message, may read what it says: operators only, if it is sensitive."""
+    """Whether this user, who may view the message, may read its content: if it is sensitive, operators only."""
     return not message.sensitive or request.user.has_perm(OPERATE)
 
 
 def _beginning(message: Message) -> tuple[int, bytes]:
-    """How many bytes the stored mail has, and the first SHOWN of them."""
+    """The size of the stored mail in bytes, and the first SHOWN of them."""
     cut = Substr(F("body__mime"), 1, SHOWN, output_field=BinaryField())
     size, beginning = Message.objects.filter(pk=message.pk).values_list(Length("body__mime"), cut).get()
     return size or 0, bytes(beginning or b"")
 
 
 def _readable(request: HttpRequest, model_admin: Any, pk: int, what: str) -> Message:
-    """The message; if it is sensitive, the log says that it was read. Raises Http404 or PermissionDenied."""
+    """The message; if it is sensitive, reading it is logged as `what`. Raises Http404 or PermissionDenied."""
     message: Message = get_object_or_404(model_admin.get_queryset(request), pk=pk)
     if not model_admin.has_view_permission(request, message) or not _may_read(request, message):
         raise PermissionDenied
     if message.sensitive:
-        # A link elsewhere, or in a mail's frame, must not write into the history that this user read it.
+        # A link from another site or from a mail's frame must not log that this user read it.
         if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
             raise PermissionDenied
         audit.of_messages(request, [message], what)

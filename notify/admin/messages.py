@@ -1,4 +1,4 @@
-"""Messages in the admin: queued, sent and failed ones, with the reasons and the content."""
+"""Messages in the admin: queued, sent and failed, with causes and content."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,7 @@ from notify.admin.changelist import text
 from notify.admin.rows import OPERATE, WrittenByMachine, state_badge, uncertain_badge
 from notify.models import Message
 
-REPLY_SHOWN = 80  # characters of a reply that no words are known for
+REPLY_SHOWN = 80  # characters of a reply whose cause is unknown
 
 
 @admin.register(Message)
@@ -30,7 +30,7 @@ class MessageAdmin(WrittenByMachine):
         "state": r"[a-z]{1,10}",
         "diagnosis": r"[a-z0-9-]{1,50}",
         "topic": text(100),
-        "since": text(20),  # the filter knows which times there are, and passes over others
+        "since": text(20),  # StoredFilter ignores other values
         "message_id": text(255),
     }
     search_fields = ["recipient", "subject", "message_id"]

@@ -1,4 +1,4 @@
-"""Pages of previews: each mail template in every language, narrow and wide, light and dark, and sent to oneself."""
+"""Pages of previews: each mail template by language, width and colour scheme; operators can send themselves one."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
 
 @xframe_options_sameorigin
 def frame(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
-    """The HTML alone, in one language and one colour scheme."""
+    """The HTML alone, in one language and colour scheme."""
     _admit(request, model_admin)
     chosen = _chosen(request)
     html = previews.render(_registered(template), chosen["language"]).html
@@ -82,7 +82,7 @@ def frame(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse
 
 @require_POST
 def send(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
-    """Send it through the outbox to the addresses in `to`, or else to the user, or else to FLASKY_ADMIN."""
+    """Send it through the outbox, to the addresses in `to` or the default ones."""
     if not request.user.has_perm(OPERATE):
         raise PermissionDenied
     shown = _registered(template)
@@ -119,7 +119,7 @@ def _registered(template: str) -> previews.Preview:
 
 
 def _options() -> dict[str, tuple[str, dict[str, str]]]:
-    """What can be chosen: a title, and words for each value."""
+    """The options by name: a title, and the label of each value."""
     return {
         "language": (_("Language"), conf.preview_languages()),
         "scheme": (_("Colours"), {"light": _("Light"), "dark": _("Dark")}),
@@ -128,7 +128,7 @@ def _options() -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def _chosen(request: HttpRequest) -> dict[str, str]:
-    """A value of each option: the one asked for, for the language the user's own, or else the first."""
+    """A value for each option: the requested one, else (for the language) the user's own, else the first."""
     asked = {"language": get_language(), **request.GET.dict(), **request.POST.dict()}
     return {
         name: asked[name] if asked.get(name) in options else next(iter(options))

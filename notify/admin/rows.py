@@ -1,4 +1,4 @@
-"""How rows are shown in the admin: read-only, with badges, times, and links to one another."""
+"""How rows are shown in the admin: read-only, with badges, times and links between them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from notify.models import Message
 from notify.operations.actions import addresses
 from notify.rendering.message import site_time
 
-LIVE = "X-Live"  # the header of requests by live.js, which refreshes a page that is looked at
-OPERATE = "notify.operate_outbox"  # the permission to retry, cancel, pause …, and to read what is sensitive
+LIVE = "X-Live"  # the header that live.js sends when it refreshes a page
+OPERATE = "notify.operate_outbox"  # the permission to retry, cancel, pause …, and to read sensitive mails
 
 
 class WrittenByMachine(RestrictedLookups):
-    """Rows that cannot be added, changed or removed by hand: they are what happened. Their history is an audit log."""
+    """Rows that only the program writes: read-only in the admin. Their history is an audit log."""
 
     object_history_template = "admin/notify/history.html"
 
@@ -37,7 +37,7 @@ class WrittenByMachine(RestrictedLookups):
         return super().history_view(request, *args, **{**kwargs, "extra_context": {"title": _("Audit log")}})
 
     def page_context(self, request: HttpRequest, title: str) -> dict[str, Any]:
-        """What the templates of the admin's pages need."""
+        """The context that every page of the admin needs."""
         return {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -51,13 +51,13 @@ class WrittenByMachine(RestrictedLookups):
 
 
 def own_addresses(request: HttpRequest) -> list[str]:
-    """Where a test goes if no address is typed: to the user, or else to FLASKY_ADMIN."""
+    """The default recipients of a test: the user, or else FLASKY_ADMIN."""
     own = getattr(request.user, "email", "")
     return [own] if own else conf.admins()
 
 
 def recipients(request: HttpRequest) -> list[str]:
-    """The addresses in the field `to`, or else `own_addresses`; none, and a message why, if there is no valid one."""
+    """The addresses in the field `to`, or else `own_addresses`. Empty, with an error on the next page, if invalid."""
     try:
         found = addresses(request.POST.get("to", "")) or own_addresses(request)
     except ValidationError as error:
@@ -71,7 +71,7 @@ def recipients(request: HttpRequest) -> list[str]:
 
 @dataclass(frozen=True)
 class Field:
-    """A field or column that depends on the user: made for a request, and equal to another of the same kind."""
+    """A field or column that depends on the user: created for each request, and compared by value."""
 
     request: HttpRequest
     short_description: str | Promise
@@ -89,7 +89,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def when(moment: datetime) -> str:
-    """A time as every page shows it: relative, and exact with its zone on hover."""
+    """A time as shown on every page: relative, with the exact time and zone on hover."""
     local = site_time(moment)
     words = away(moment) if moment > timezone.now() else ago(moment)
     exact = date_format(local, "Y-m-d H:i:s T")
@@ -97,14 +97,14 @@ def when(moment: datetime) -> str:
 
 
 def ago(moment: datetime) -> str:
-    """`4 minutes ago`; the larger unit alone."""
+    """`4 minutes ago`, in the largest unit."""
     if timezone.now() - moment < MINUTE:
         return _("just now")
     return _("%(time)s ago") % {"time": timesince(moment, depth=1)}
 
 
 def away(moment: datetime) -> str:
-    """`in 4 minutes`; the larger unit alone."""
+    """`in 4 minutes`, in the largest unit."""
     left = moment - timezone.now()
     if left <= timedelta(0):
         return _("at any moment")
@@ -112,25 +112,25 @@ def away(moment: datetime) -> str:
 
 
 def state_badge(message: Message) -> str:
-    """A message's state, in words and in a colour."""
+    """A message's state, in words and colour."""
     return format_html(
         '<span class="message-state message-state-{}">{}</span>', message.state, message.get_state_display()
     )
 
 
 def uncertain_badge(message: Message) -> str:
-    """A mark where no reply to a send was received, else ""."""
+    """A mark if no reply to a send was received, else ""."""
     return format_html('<span class="message-uncertain">{}</span>', _("outcome unknown")) if message.uncertain else ""
 
 
 def link(request: HttpRequest, row: Model, words: object = "") -> str:
-    """A link to a row's page, by the row's name unless `words` are given; only the words without the permission."""
+    """A link to a row's page with these words, or the row's name; plain text if the user may not view it."""
     url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
     return _link(request, type(row), url, words or row)
 
 
 def list_link(request: HttpRequest, model: type[Model], words: object, **filters: str) -> str:
-    """A link to a table's list, filtered; only the words without the permission."""
+    """A link to a model's filtered list; plain text if the user may not view it."""
     url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     return _link(request, model, f"{url}?{urlencode(filters)}", words)
 

@@ -1,14 +1,14 @@
-"""Untrusted HTML, turned into HTML that can only be looked at: no link, no form, no script, no picture from elsewhere.
+"""Untrusted HTML, turned into inert HTML: no links, forms, scripts or remote pictures.
 
-The tokens are those of the HTML standard (13.2.5). What is on the lists below is written again, in one form that every
-browser reads alike; all else is left out. The work is linear, which neither html.parser nor sanitizers that build a
-tree can promise: see tests/security/test_hostile_mails.py.
+The tokens are those of the HTML standard (13.2.5). Elements and attributes on the lists below are rewritten in one
+form that every browser parses alike; all others are left out. The work is linear, which neither html.parser nor
+sanitizers that build a tree can promise: see tests/security/test_hostile_mails.py.
 """
 
 import re
 
-TAGS = 20_000  # of a mail; what comes after them is left out
-ADDRESS_LENGTH = 300  # characters of a link's address that are shown
+TAGS = 20_000  # of a mail; the rest is left out
+ADDRESS_LENGTH = 300  # characters shown of a link's address
 FORMATS_OPEN = 50  # at a time: a browser opens all of them again in each paragraph
 
 _ELEMENTS = frozenset(
@@ -20,7 +20,7 @@ _ELEMENTS = frozenset(
     )
 )
 _FORMATS = frozenset(str.split("a b big code em font i s small strike strong tt u"))
-_RAW = frozenset(str.split("iframe noembed noframes script style textarea title xmp"))  # they hold text, no tags
+_RAW = frozenset(str.split("iframe noembed noframes script style textarea title xmp"))  # they contain text, not tags
 _SHOWN_RAW = frozenset(("textarea", "xmp"))
 _ATTRIBUTES = frozenset(
     str.split(
@@ -42,15 +42,15 @@ _ATTRIBUTE = re.compile(
 )
 _COMMENT_END = re.compile(r"--!?>")
 _RAW_END = {name: re.compile(rf"(?i)</{name}(?=[\t\n\f\r />])") for name in _RAW}
-_DOCTYPE = re.compile(r"(?i)\s*+<!doctype[^<>]{0,200}>")  # without it a page is laid out in another way
+_DOCTYPE = re.compile(r"(?i)\s*+<!doctype[^<>]{0,200}>")  # without it browsers use quirks mode
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*+")
 
-# Without addresses links would look like text.
+# Links lose their href, and browsers underline only those that have one.
 _STYLE = "<style>:where(a){text-decoration:underline}</style>"
 
 
 def inert(html: str, *, addresses: bool = True) -> str:
-    """The HTML without anything that loads or leads somewhere; with `addresses`, where links led stands behind them."""
+    """The HTML without anything that loads or navigates; with `addresses`, each link's address is shown after it."""
     return _Writer(html, addresses).write()
 
 
@@ -59,8 +59,8 @@ class _Writer:
         self.html = html
         self.addresses = addresses
         self.out: list[str] = []
-        self.pending = ""  # the address of the link that is open
-        self.formats = 0  # elements of formatting that are open
+        self.pending = ""  # the address of the open link
+        self.formats = 0  # open formatting elements
 
     def write(self) -> str:
         doctype = _DOCTYPE.match(self.html)
@@ -84,7 +84,7 @@ class _Writer:
         self.pending = ""
 
     def markup(self, start: int) -> int:
-        """What begins with < and is no tag: a comment, what browsers take for one, or a mere <. Returns its end."""
+        """Skip a comment, or what browsers parse as one; write any other < as text. Returns where it ends."""
         if self.html.startswith("<!--", start):
             end = _COMMENT_END.search(self.html, start + 2)
             return end.end() if end else len(self.html)
@@ -94,7 +94,7 @@ class _Writer:
         return start + 1
 
     def tag(self, tag: re.Match[str]) -> int:
-        """Write a tag, or leave it out. Returns where it, and text that belongs to it, ends."""
+        """Write a tag or leave it out. Returns where it ends, including any raw text."""
         name, closes = tag[1].lower(), tag[0][1] == "/"
         attributes, end = _attributes(self.html, tag.end())
         if closes:
@@ -117,7 +117,7 @@ class _Writer:
 
     def close(self, name: str) -> None:
         if name == "a":
-            self.show_address()  # within it, in its colour: a button's words are light on dark
+            self.show_address()  # inside the link, in its colour: a button's text is light on dark
         if name in _FORMATS:
             self.formats = max(self.formats - 1, 0)
         if name in _ELEMENTS and name not in ("meta", "style"):
@@ -143,7 +143,7 @@ class _Writer:
 
 
 def _attributes(html: str, at: int) -> tuple[dict[str, str], int]:
-    """A tag's attributes that count, and where it ends. What is not closed goes on to the end of all."""
+    """A tag's known attributes, and where the tag ends. An unclosed tag extends to the end of the HTML."""
     found: dict[str, str] = {}
     while (attribute := _ATTRIBUTE.match(html, at)) and (attribute["end"] or attribute["name"]):
         at = attribute.end()
@@ -151,7 +151,7 @@ def _attributes(html: str, at: int) -> tuple[dict[str, str], int]:
             return found, at
         name, value = attribute["name"].lower(), attribute["value"] or ""
         if attribute["equals"] and not value and html.startswith(('"', "'"), at):
-            break  # a quote that nothing closes
+            break  # an unclosed quote
         if name in _READ:
             found.setdefault(name, value[1:-1] if value.startswith(('"', "'")) else value)
     return {}, len(html)

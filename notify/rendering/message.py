@@ -20,14 +20,14 @@ from notify import conf
 
 logger = logging.getLogger(__name__)
 
-# A mail that carries this header, with the value yes, is kept from those who may only view. It is not sent along.
+# Only operators may read a mail with this header set to yes. The header itself is not sent.
 SENSITIVE_HEADER = "X-Flasky-Sensitive"
 
 Text = str | Promise  # a lazy text is translated into the site's language
 
 # Never fetches anything. Rules that cannot be inlined (media queries, dark mode) stay in <style>.
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
-# Between non-blanks: what mail programs take for part of an address. Also the dots of East Asia (RFC 3490 3.1).
+# Within a word: mail programs take it for part of an address. Also the East Asian dots (RFC 3490 3.1).
 _LINKABLE_DOT = re.compile(r"(?<=\S)([.\u2024\u3002\ufe52\uff0e\uff61])(?=\S)")
 # As the inliner writes tags: every value is in double quotes.
 _TAG = re.compile(r'<[a-zA-Z][^\s<>"]*+(?:\s++[^\s<>"=]++(?:="[^"]*+")?)*+\s*+/?>')
@@ -58,7 +58,7 @@ def build(
             "now": timezone.now(),
             **context,
         }
-        # Plain text is not escaped: O'Brien reads O'Brien.
+        # Plain text is not escaped: O'Brien stays O'Brien.
         text = get_template(f"{template}.txt").template.render(Context(dict(context), autoescape=False))  # type: ignore[attr-defined]
         html = get_template(f"{template}.html").render(dict(context))
     message = EmailMultiAlternatives(
@@ -77,7 +77,7 @@ def build(
 
 
 def thread_headers(topic: str, message_id: str) -> dict[str, str]:
-    """Makes the mails of one topic and day one thread: all reply to the same root, which is never sent."""
+    """Headers that thread the mails of one topic and day: all reply to the same root, which is never sent."""
     domain = message_id.rstrip(">").rpartition("@")[2]
     name = re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-") or "events"
     root = f"<{name}.{site_time(timezone.now()).date()}@{domain}>"

@@ -1,4 +1,4 @@
-"""Mails to look at before they are sent: each template with made-up data, and what is wrong with it. Writes no row."""
+"""Previews of mails: each template with sample data, and the problems found in it. Writes no rows."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ from notify.rendering.message import build
 
 logger = logging.getLogger(__name__)
 GMAIL_CLIPS = 102 * 1024  # bytes of HTML after which Gmail hides the rest behind a link
-HEAVY = 90_000  # bytes of HTML: the link that Gmail puts in is near
+HEAVY = 90_000  # bytes of HTML; from here on a preview warns of that
 WIDEST = 600  # pixels that every mail program shows without scrolling
 Example = Callable[[], Mapping[str, Any]]
 
@@ -55,7 +55,7 @@ class Rendered:
 
     @cached_property
     def complaints(self) -> list[str]:
-        """What mail programs and spam filters would object to, in words; empty if nothing."""
+        """What mail programs and spam filters would object to, in words."""
         return list(_complaints(self))
 
 
@@ -86,7 +86,7 @@ def _complaints(mail: Rendered) -> Iterator[str]:
 
 
 class _Page(HTMLParser):
-    """What the checks need to know of an HTML part."""
+    """What the checks need to know about an HTML part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def registered() -> dict[str, Preview]:
 
 
 def render(shown: Preview, language: str) -> Rendered:
-    """What the mail would say. A preview that raises is shown as its error."""
+    """The mail in this language. If its preview raises, the error is in `error`."""
     try:
         built = shown.build("you@example.com", language)
     except Exception as error:
@@ -132,9 +132,9 @@ def render(shown: Preview, language: str) -> Rendered:
 
 
 def in_scheme(html: str, scheme: str) -> str:
-    """The HTML as it looks where the reader prefers `light` or `dark`, whatever this browser's user prefers.
+    """The HTML as a reader who prefers `light` or `dark` sees it, whatever this browser prefers.
 
-    Its media queries are made to hold always or never: a frame cannot be told what to prefer.
+    Its media queries are made always or never true: the preference of a frame cannot be set.
     """
     always, never = "(min-width: 0)", "(max-width: 0)"
 

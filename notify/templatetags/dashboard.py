@@ -1,4 +1,4 @@
-"""For the admin's templates: the panel that says whether mail works, badges, and times as people say them."""
+"""Tags for the admin's templates: the panel that says whether mail works, badges, and relative times."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django import template
 from django.apps import apps
 
 register = template.Library()
-if apps.is_installed("django.contrib.admin"):  # without it no page uses these, but `check` imports them
+if apps.is_installed("django.contrib.admin"):  # without it nothing uses these, but Django still imports this module
     from notify.admin import audit, dashboard
     from notify.admin.rows import state_badge, uncertain_badge, when
 
@@ -18,6 +18,6 @@ if apps.is_installed("django.contrib.admin"):  # without it no page uses these, 
 
 @register.inclusion_tag("admin/notify/relay/panel.html", takes_context=True)
 def relay_panel(context: template.RequestContext) -> dict[str, Any]:
-    """Whether mail works, for any page of the admin; nothing for those who may not see the relay."""
+    """The panel that says whether mail works; empty without the permission to view it."""
     request = context["request"]
     return {"request": request, "csrf_token": context.get("csrf_token"), **dashboard.panel(request)}

@@ -1,4 +1,4 @@
-"""How moments, lines and names are written in a mail."""
+"""Template filters for mails: times, lines, names and links."""
 
 import unicodedata
 from datetime import datetime
@@ -14,12 +14,12 @@ register = template.Library()
 
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
 LINK_LENGTH = 40
-COLUMNS = 72  # RFC 3676 4.2 asks for fewer than 78, and quoting takes some
+COLUMNS = 72  # RFC 3676 4.2 recommends fewer than 78, and quoting adds some
 
 
 @register.filter
 def moment(time: object) -> str:
-    """Day, hour and minute in the site's zone, as the current language writes them; "" if it is not a time."""
+    """Date, hour and minute in the site's time zone, in the current language's format; "" if it is not a datetime."""
     if not isinstance(time, datetime):
         return ""
     # Translators: a date format of Django's, see its documentation of the template filter `date`.
@@ -47,7 +47,7 @@ def short_link(url: str) -> str:
 
 @register.filter
 def fold(text: str, keep: int = 0) -> str:
-    """Text in lines of at most COLUMNS, ideographs counting two. What has at most `keep` characters stays one line.
+    """Text in lines of at most COLUMNS, ideographs counting as two. Text of at most `keep` characters stays one line.
 
     Broken at blanks and beside ideographs; a word that is longer, a link say, stays whole.
     """
@@ -63,8 +63,7 @@ def fold(text: str, keep: int = 0) -> str:
 
 
 def _pieces(text: str) -> list[str]:
-    """The text, cut wherever a line may end. Signs that close stay with what is before them, those that open with
-    what follows."""
+    """The text, split wherever a line may break: not before closing punctuation or after opening punctuation."""
     pieces = [""]
     for character in " ".join(text.split()):
         last = pieces[-1][-1:]

@@ -1,4 +1,4 @@
-"""Visitors: to search and to add, with the mail that notified of each."""
+"""Visitors in the admin, each with the mail that notified of it."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class VisitorAdmin(RestrictedLookups):
 
 
 def event_of(visitor: Visitor) -> Event | None:
-    """The event that a visitor is, while it is kept."""
+    """The event of a new visitor, until it is purged."""
     return Event.objects.filter(topic=TOPIC, key=str(visitor.pk)).first()
 
 

@@ -1,4 +1,4 @@
-"""The form of the page: its one question, what an answer must be, and what tells people from programs."""
+"""The form of the page: one question, and the checks that tell people from programs."""
 
 import time
 from typing import Any
@@ -16,20 +16,20 @@ _signer = signing.Signer(salt="notify.visitors.honeypot")
 
 class NameField(forms.CharField):
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """What the field shows again after an error: all that was typed, as far as a page can carry it."""
+        """What the field shows again after an error: everything that was typed, if it can be displayed."""
         return names.printable(data) if isinstance(data, str) else data
 
 
 class NameForm(forms.Form):
-    """Asks for a name, and tells people from programs: `website` is to be left empty, `served` returned as it is.
+    """Asks for a name, and tells people from programs: `website` must stay empty, and `stamp` come back as `served`.
 
-    Nothing more is asked of people, and nothing is dropped: what looks like a program gets the form again, filled, with
-    a message. A post without `served` is accepted, as from a script; the CSRF token and NOTIFY_RATE_LIMIT bound those.
+    What looks like a program gets the form again, filled in and with a message; no post is dropped. A post without
+    `served`, as from a script, is accepted: the CSRF token and NOTIFY_RATE_LIMIT limit those.
     """
 
     name = NameField(
         label=_("What is your name?"),
-        strip=False,  # names.take folds blanks, and says the length
+        strip=False,  # names.take does, and checks the length
         error_messages={
             "required": _("Please type a name."),
             "null_characters_not_allowed": _(
@@ -44,7 +44,7 @@ class NameForm(forms.Form):
         return names.take(self.cleaned_data["name"])
 
     def clean(self) -> None:
-        if self.data.get("website"):  # also what is no text
+        if self.data.get("website"):  # even if it is not valid text
             self.add_error(None, _("A hidden field was filled in. Please send the form again."))
         age = self._age()
         if age is not None and max(age, 0) < conf.NOTIFY_FORM_SECONDS:
@@ -54,14 +54,14 @@ class NameForm(forms.Form):
 
     @property
     def stamp(self) -> str:
-        """When the page was first served, signed; a new one where the old one is not valid any more."""
+        """The signed time at which the page was first served; a new one if the old one is no longer valid."""
         age = self._age()
-        if age is not None and 0 <= age <= GOOD_FOR:  # less than 0: the clock was set back
+        if age is not None and 0 <= age <= GOOD_FOR:  # negative: the clock was set back
             return str(self.data["served"])
         return _signer.sign(f"{time.time():.2f}")
 
     def _age(self) -> float | None:
-        """Seconds since the page was served; endless for a stamp that is not ours, None without one."""
+        """Seconds since the page was served; infinite if the stamp is not ours, None without one."""
         stamp = self.data.get("served")
         if not stamp:
             return None

@@ -1,4 +1,4 @@
-"""The tables of the page: who typed a name, and how often a client posts."""
+"""The tables of the page: visitors, and how often each client posts."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from notify.visitors import names
 
 
 class Visitor(models.Model):
-    """Somebody who typed a name. The name is folded before it is kept, and is unique in that form."""
+    """Someone who typed a name. The name is stored folded, and is unique in that form."""
 
     name = models.CharField(_("name"), max_length=names.MAX_LENGTH, unique=True, validators=[names.validate])
     created_at = models.DateTimeField(_("first seen"), default=timezone.now, db_default=Now(), editable=False)
@@ -33,7 +33,7 @@ class Visitor(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the visitor and all that `post_save` does, or nothing. Raises ValidationError for a bad name."""
+        """Save the visitor and what `post_save` does in one transaction. Raises ValidationError for a bad name."""
         self.clean()
         names.validate(self.name)
         with transaction.atomic(using=kwargs.get("using")):
@@ -44,7 +44,7 @@ class Visitor(models.Model):
 
 
 class ClientSlot(models.Model):
-    """Posts of one client within ten seconds, while NOTIFY_RATE_LIMIT is set. A little more than a minute is kept."""
+    """Posts of one client within ten seconds, if NOTIFY_RATE_LIMIT is set. Kept for a little over a minute."""
 
     slot = models.BigIntegerField(_("tens of seconds since 1970"))
     client = models.CharField(_("keyed hash of the address"), max_length=32)

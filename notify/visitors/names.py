@@ -1,4 +1,4 @@
-"""What a name may be: the one form it is kept in, and what is refused (for forms and models alike)."""
+"""What a name may be: the form in which it is stored, and what is refused, in forms and models alike."""
 
 import re
 import unicodedata
@@ -7,27 +7,27 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 MAX_LENGTH = 64  # characters, after folding
-MAX_TYPED = 16 * MAX_LENGTH  # characters, before: folding marks takes quadratic time
+MAX_TYPED = 16 * MAX_LENGTH  # characters, before folding, which takes quadratic time for marks
 MAX_MARKS = 4  # combining marks in a row; no living script needs more
 
 _LINE_BREAKS_AND_CONTROLS = r"\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029"
 _BLANKS = re.compile(rf"[^\S{_LINE_BREAKS_AND_CONTROLS}]+")
 
-# Nothing to see: controls, bidi and format characters, surrogates, private use, unassigned, line separators …
+# Invisible: controls, bidi and format characters, surrogates, private use, unassigned, line separators …
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-# … and letters, marks and signs that show nothing, or stand for text that was lost.
+# … and letters, marks and signs that are blank or replace lost text.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\ufffd\U00016fe4\U0001d159")
 
-_JOINERS = "\u200c\u200d"  # ZWNJ and ZWJ: spelling in Persian or Malayalam, nothing at all in Latin or Chinese
+_JOINERS = "\u200c\u200d"  # ZWNJ and ZWJ: part of the spelling in Persian or Malayalam, invisible in Latin or Chinese
 _JOINING = re.compile("[\u0600-\u109f\u1780-\u18af\u1a20-\u1cff\ua800-\uabff\U00010a00-\U00011fff]")
-_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # another shape of the character before
+_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # a variant of the preceding character
 _SELECTABLE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _MONGOLIAN_SELECTORS = re.compile("[\u180b-\u180d\u180f]")
 _VIRAMA = 9  # canonical combining class
 
 
 def take(typed: str) -> str:
-    """What a visitor typed, as the name to keep. Raises ValidationError, in words for the visitor."""
+    """The name to store for what a visitor typed. Raises ValidationError, in words for the visitor."""
     if len(typed) > MAX_TYPED:
         raise _too_long()
     name = fold(typed)
@@ -36,15 +36,15 @@ def take(typed: str) -> str:
 
 
 def fold(name: str) -> str:
-    """The form a name is kept and compared in: NFC, blanks around it gone and runs of blanks made one space.
+    """The form in which names are stored and compared: NFC, stripped, runs of blanks collapsed to one space.
 
-    Line breaks and other controls inside stay, for `validate` to refuse.
+    Line breaks and other controls inside are kept, for `validate` to refuse.
     """
     return _BLANKS.sub(" ", unicodedata.normalize("NFC", name)).strip()
 
 
 def validate(name: str) -> None:
-    """Raise ValidationError, in words for the visitor, where a folded name cannot be taken."""
+    """Raise ValidationError, in words for the visitor, if a folded name is not acceptable."""
     if not name:
         raise ValidationError(_("Please type a name."), code="required")
     if len(name) > MAX_LENGTH:
@@ -64,7 +64,7 @@ def validate(name: str) -> None:
 
 
 def printable(typed: str) -> str:
-    """Anything typed, fit for a page: without controls and lone surrogates, which HTML and UTF-8 cannot carry."""
+    """Any input, made fit for a page: without controls and lone surrogates, which HTML and UTF-8 cannot represent."""
     return "".join(character for character in typed if unicodedata.category(character) not in ("Cc", "Cs"))
 
 
@@ -78,7 +78,7 @@ def _too_long() -> ValidationError:
 
 def _category(character: str) -> str:
     category = unicodedata.category(character)
-    # Ideographs that Unicode took in after this Python was made: rare, and most of them are from people's names.
+    # Ideographs newer than this Python's Unicode data: rare, and mostly from people's names.
     if category == "Cn" and 0x20000 <= ord(character) < 0x3FFFE and ord(character) & 0xFFFE != 0xFFFE:
         return "Lo"
     return category
@@ -89,7 +89,7 @@ def _is_unseen(character: str) -> bool:
 
 
 def _marks_belong(name: str) -> bool:
-    """Whether marks have their letter and are no pile, and joiners and selectors stand where they do something."""
+    """Whether marks follow a letter, at most MAX_MARKS in a row, and joiners and selectors have an effect."""
     marks = 0
     for before, character, after in zip(" " + name, name, name[1:] + " ", strict=False):
         kind = _category(character)
@@ -109,7 +109,7 @@ def _marks_belong(name: str) -> bool:
 
 def _joins(before: str, after: str) -> bool:
     if unicodedata.combining(before) == _VIRAMA:
-        return True  # also at the end of a word: that is how Malayalam's chillu letters were written for long
+        return True  # also at the end of a word: the older spelling of Malayalam's chillu letters
     if _JOINING.match(before) and _JOINING.match(after):
         return True
     return (_category(before) in ("So", "Sk") or before == "\ufe0f") and _category(after) == "So"  # emoji

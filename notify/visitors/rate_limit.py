@@ -1,10 +1,8 @@
 """How many names, and how many failed logins, a client may post in a minute (NOTIFY_RATE_LIMIT).
 
-Counted in the database for all processes, each kind on its own.
-
-A row per client and ten seconds; no client waits for another's row. No 60 seconds ever hold more than the limit; a
-place that was taken is free again after 60 to 70 seconds. Refused posts are not counted. Without a limit nothing is
-read or written.
+Counted in the database for all processes, each kind separately: one row per client and ten seconds, so that no client
+waits for another's row. The limit holds for any 60 seconds; a post counts for 60 to 70 seconds. Refused posts are not
+counted. Without a limit nothing is read or written.
 """
 
 import contextlib
@@ -24,7 +22,7 @@ SLOTS = 7  # that a minute may touch
 
 
 def wait(request: HttpRequest, now: float | None = None, *, kind: str = "") -> int:
-    """Count a post; 0 where it may pass, else the seconds until one will. `now` in seconds since 1970."""
+    """Count a post. Returns 0 if it is allowed, else the seconds until one is. `now`: seconds since 1970."""
     limit = conf.NOTIFY_RATE_LIMIT
     if not limit:
         return 0
@@ -39,14 +37,14 @@ def wait(request: HttpRequest, now: float | None = None, *, kind: str = "") -> i
 
 
 def take_back(request: HttpRequest, *, kind: str = "") -> None:
-    """The post that `wait` counted last is not to count."""
+    """Undo the last count of `wait`."""
     if conf.NOTIFY_RATE_LIMIT:
         rows = ClientSlot.objects.filter(client=_key(client_address(request), kind), posts__gt=0)
         rows.filter(pk__in=rows.order_by("-slot").values("pk")[:1]).update(posts=F("posts") - 1)
 
 
 def client_address(request: HttpRequest) -> str:
-    """The address that connected to us; behind NOTIFY_TRUSTED_PROXIES proxies, to the first of them."""
+    """The client's address; behind NOTIFY_TRUSTED_PROXIES proxies, as reported by the outermost of them."""
     proxies = conf.NOTIFY_TRUSTED_PROXIES
     forwarded = [each.strip() for each in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if each.strip()]
     if proxies and len(forwarded) >= proxies:
@@ -55,14 +53,15 @@ def client_address(request: HttpRequest) -> str:
 
 
 def _without_port(address: str) -> str:
-    """Some proxies write the client's port too, `192.0.2.1:443` or `[2001:db8::1]:443`: it is new with each request."""
+    """Without the client's port, which some proxies add and which changes with each request."""
+    # `192.0.2.1:443` or `[2001:db8::1]:443`
     if address.startswith("["):
         return address[1:].partition("]")[0]
     return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 def _key(address: str, kind: str = "") -> str:
-    """What is kept of an address: nothing it could be read from. An IPv6 client has a /64 to itself (RFC 6177)."""
+    """What is stored for an address: a keyed hash. IPv6 clients are counted by /64 network (RFC 6177)."""
     with contextlib.suppress(ValueError):
         parsed = ipaddress.ip_address(address)
         parsed = getattr(parsed, "ipv4_mapped", None) or parsed
@@ -71,7 +70,7 @@ def _key(address: str, kind: str = "") -> str:
 
 
 def _seconds_until_free(posts: dict[int, int], limit: int, now: float) -> int:
-    """When enough of the oldest slots lie more than a minute back."""
+    """Until enough of the oldest slots are more than a minute old."""
     left = sum(posts.values())
     for slot, count in posts.items():
         left -= count
@@ -81,7 +80,7 @@ def _seconds_until_free(posts: dict[int, int], limit: int, now: float) -> int:
 
 
 def _count(client: str, slot: int, *, most: int) -> bool:
-    """One more for this client and slot, unless that makes more than so many."""
+    """Add one for this client and slot, unless that would exceed `most`."""
     room = ClientSlot.objects.filter(client=client, slot=slot, posts__lt=most)
     if most < 1:
         return False

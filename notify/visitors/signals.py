@@ -1,4 +1,4 @@
-"""Where the page and the mail meet: administrators are notified of a new visitor."""
+"""Notifies administrators of each new visitor: the only link between the page and mail."""
 
 from typing import Any
 

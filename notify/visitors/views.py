@@ -1,4 +1,4 @@
-"""The page: asks for a name, keeps it, greets. Knows nothing of mail."""
+"""The page: asks for a name, saves it, greets. Knows nothing of mail."""
 
 import logging
 import random
@@ -23,15 +23,15 @@ from notify.visitors.models import Visitor
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-REFUSED = ("40001", "40P01")  # serialization_failure, deadlock_detected: PostgreSQL asks for another try
+REFUSED = ("40001", "40P01")  # serialization_failure, deadlock_detected: PostgreSQL expects a retry
 TRIES = 20
-GREETING = "greeting"  # the cookie that remembers who was greeted: signed, so that nothing of it is kept here
+GREETING = "greeting"  # the cookie that says whom to greet: signed, so that the server stores nothing
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@cache_control(private=True, no_cache=True)  # it holds a token, the time of serving, perhaps a name
+@cache_control(private=True, no_cache=True)  # it contains a token, a timestamp, perhaps a name
 def index(request: HttpRequest) -> HttpResponse:
-    """Keep the name and greet on the page that follows; or the form again, filled, with what to do about it."""
+    """Save the name and redirect to the greeting; or show the form again, filled in, with what to do."""
     if request.method != "POST":
         return _page(request, NameForm())
     form = NameForm(request.POST)
@@ -50,7 +50,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 def _again(write: Callable[[], T]) -> T:
-    """What `write` returns; PostgreSQL above READ COMMITTED refuses one of two writers that meet, so it tries again."""
+    """What `write` returns, retried: above READ COMMITTED, PostgreSQL refuses one of two concurrent writers."""
     for number in range(1, TRIES):
         try:
             return write()
@@ -77,13 +77,13 @@ def _too_many(request: HttpRequest, form: NameForm, seconds: int) -> HttpRespons
 def _page(request: HttpRequest, form: NameForm, *, status: int = 200) -> HttpResponse:
     try:
         greeting: dict[str, Any] = signing.loads(request.COOKIES.get(GREETING, ""), salt=GREETING)
-    except signing.BadSignature:  # a stranger, or a cookie that is not ours
+    except signing.BadSignature:  # no cookie, or one that is not ours
         greeting = {}
     return render(request, "visitors/index.html", {"form": form, **greeting}, status=status)
 
 
 def _greeted(name: str, *, known: bool) -> HttpResponse:
-    """To the page, which greets the visitor by this name until the browser is closed."""
+    """Redirect to the page, which greets the visitor by this name until the browser is closed."""
     response = redirect("index")
     value = signing.dumps({"name": name, "known": known}, salt=GREETING)
     response.set_cookie(GREETING, value, httponly=True, samesite="Lax", secure=settings.SESSION_COOKIE_SECURE)

@@ -106,7 +106,7 @@ def operate(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
         return _ask_alone(verb, model_admin, request, message)
     chosen = Message.objects.filter(pk=message.pk)
     if verb is not RESEND:
-        _tell(request, verb, _perform(verb, request, chosen))
+        _report(request, verb, _perform(verb, request, chosen))
         return back
     try:
         to = [] if message.sensitive else actions.addresses(request.POST.get("to", ""))
@@ -120,7 +120,7 @@ def operate(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
         words = _("A new message to %s is in the outbox.") % copy.recipient
         messages.success(request, rows.link(request, copy, words))
     if not copies:
-        _tell(request, verb, 0)
+        _report(request, verb, 0)
     return back
 
 
@@ -141,7 +141,7 @@ def _perform_on_all(verb: Verb, request: HttpRequest, matching: MessageQuerySet)
     return count
 
 
-def _tell(request: HttpRequest, verb: Verb, count: int) -> None:
+def _report(request: HttpRequest, verb: Verb, count: int) -> None:
     """Report the result on the next page."""
     words = ngettext("%(verb)s: %(count)d message.", "%(verb)s: %(count)d messages.", count)
     level = messages.SUCCESS if count else messages.WARNING
@@ -173,7 +173,7 @@ def _act(verb: Verb, model_admin: Any, request: HttpRequest, chosen: MessageQuer
         messages.error(request, words % {"limit": verb.limit})
         return None
     done = _perform_on_all if across else _perform
-    _tell(request, verb, done(verb, request, chosen))
+    _report(request, verb, done(verb, request, chosen))
     return None
 
 

@@ -132,8 +132,8 @@ class TopicFilter(admin.SimpleListFilter):
         return [(topic, topic) for topic in _distinct(Event.objects.all(), "topic")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message] | None:
-        told = Event.objects.filter(message_id=OuterRef("message_id"), topic=self.value())
-        return queryset.filter(Exists(told)) if self.value() else None
+        found = Event.objects.filter(message_id=OuterRef("message_id"), topic=self.value())
+        return queryset.filter(Exists(found)) if self.value() else None
 
 
 class StoredFilter(admin.SimpleListFilter):

@@ -146,12 +146,12 @@ def _report_test(request: HttpRequest, message_id: str) -> None:
         level = max(level, messages.ERROR if failed or status.in_trouble else messages.WARNING)
         outcomes += [rows.link(request, message, said), *_explained(verdict)]
     words = ", ".join(message.recipient for message in sent)
-    told = {
+    summary = {
         messages.SUCCESS: _("The test mail to %s was sent."),
         messages.WARNING: _("The test mail to %s is in the outbox, and not sent yet."),
         messages.ERROR: _("The test mail to %s was not sent."),
     }[level]
-    messages.add_message(request, level, rows.lines([told % words, *outcomes]))
+    messages.add_message(request, level, rows.lines([summary % words, *outcomes]))
 
 
 def _explained(verdict: Verdict) -> list[str]:

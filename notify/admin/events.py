@@ -29,14 +29,14 @@ class EventAdmin(WrittenByMachine):
     change_list_template = "admin/notify/event/change_list.html"
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        return ["summary", "topic", "happened", "notified", Field(request, _("notified by"), told_by)]
+        return ["summary", "topic", "happened", "notified", Field(request, _("notified by"), notified_by)]
 
     def get_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
         facts = ["summary", "subject", "topic", Field(request, _("link"), link_of), "happened", "notified"]
-        told = [Field(request, _("notified by"), told_by), Field(request, _("messages"), mails_of)]
+        mails = [Field(request, _("notified by"), notified_by), Field(request, _("messages"), mails_of)]
         failed = ["template", "failures", "error", "retry_at"] if obj and obj.error else []
         report = [Field(request, _("report"), report_of)] if request.user.has_perm(OPERATE) else []
-        return [*facts, *told, *failed, *report]
+        return [*facts, *mails, *failed, *report]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
         return self.get_fields(request, obj)
@@ -53,7 +53,7 @@ class EventAdmin(WrittenByMachine):
         return rows.when(event.notified_at) if event.notified_at else gettext("waiting for a digest")
 
 
-def told_of(request: HttpRequest, message_id: str) -> str:
+def events_of(request: HttpRequest, message_id: str) -> str:
     """Links to the events in the mail with this Message-ID, "" if there are none; for the message's page."""
     if not message_id:
         return ""
@@ -74,7 +74,7 @@ def mails_of(request: HttpRequest, event: Event) -> str:
     )
 
 
-def told_by(request: HttpRequest, event: Event) -> str:
+def notified_by(request: HttpRequest, event: Event) -> str:
     """A link to the mail that notified of it: one Message-ID, a message for each administrator."""
     if not event.notified_at:
         return ""

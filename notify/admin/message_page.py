@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 
 from notify import conf
 from notify.admin import actions, audit, display, sanitizer
-from notify.admin.events import told_of
+from notify.admin.events import events_of
 from notify.admin.rows import LIVE, OPERATE
 from notify.models import Message
 from notify.operations.status import Status
@@ -76,7 +76,7 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
         "permitted": permitted,
         "shown": shown,
         "size": size,
-        "told_of": told_of(request, message.message_id),
+        "events_of": events_of(request, message.message_id),
     }
     if shown:
         content = display.read(beginning)

@@ -28,8 +28,8 @@ class VisitorAdmin(RestrictedLookups):
     object_history_template = "admin/notify/history.html"
 
     def get_fields(self, request: HttpRequest, obj: Visitor | None = None) -> list[Any]:
-        told = [Field(request, _("event"), event), Field(request, _("notified by"), told_by)]
-        return ["name", "first_typed", *told] if obj else ["name"]
+        mails = [Field(request, _("event"), event), Field(request, _("notified by"), notified_by)]
+        return ["name", "first_typed", *mails] if obj else ["name"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Visitor | None = None) -> list[Any]:
         return self.get_fields(request, obj)[1:]
@@ -49,7 +49,7 @@ def event(request: HttpRequest, visitor: Visitor) -> str:
     return rows.link(request, found) if found else gettext("none")
 
 
-def told_by(request: HttpRequest, visitor: Visitor) -> str:
+def notified_by(request: HttpRequest, visitor: Visitor) -> str:
     found = event_of(visitor)
     if found is None:
         return ""

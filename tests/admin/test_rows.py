@@ -132,8 +132,8 @@ def test_a_message_leads_to_its_events_and_a_long_digest_to_their_list(
         Event(topic="t", key=str(n), subject="s", summary="<i>", message_id="<d@x>", notified_at=timezone.now())
         for n in range(count)
     )
-    html = events.told_of(request, "<d@x>")
+    html = events.events_of(request, "<d@x>")
     assert html.count("<a ") == links
     assert ("?message_id=%3Cd%40x%3E" in html) == (count > 20)
     assert "<i>" not in html
-    assert events.told_of(request, "") == ""
+    assert events.events_of(request, "") == ""

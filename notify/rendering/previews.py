@@ -127,7 +127,7 @@ def render(shown: Preview, language: str) -> Rendered:
     except Exception as error:
         logger.exception("the preview of %s could not be built", shown.template)
         return Rendered(str(shown.subject), "", "", 0, error=f"{type(error).__name__}: {error}")
-    html = str(built.alternatives[0][0]) if built.alternatives else ""
+    html = str(built.alternatives[0][0])
     return Rendered(str(built.subject), str(built.body), html, len(html.encode()))
 
 
@@ -136,11 +136,8 @@ def in_scheme(html: str, scheme: str) -> str:
 
     Its media queries are made always or never true: the preference of a frame cannot be set.
     """
-    always, never = "(min-width: 0)", "(max-width: 0)"
-
-    def decide(match: re.Match[str]) -> str:
-        return always if match[1].lower() == scheme else never
-
-    html = re.sub(r"(?i)\(\s*prefers-color-scheme\s*:\s*(light|dark)\s*\)", decide, html)
-    declared = re.compile(r'(?i)(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*(")')
-    return declared.sub(rf"\g<1>{scheme}\g<2>", html)
+    query = r"(?i)\(\s*prefers-color-scheme\s*:\s*{}\s*\)"
+    html = re.sub(query.format(scheme), "(min-width: 0)", html)
+    html = re.sub(query.format("(?:light|dark)"), "(max-width: 0)", html)
+    declared = r'(?i)(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*(")'
+    return re.sub(declared, rf"\g<1>{scheme}\g<2>", html)

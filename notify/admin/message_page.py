@@ -6,9 +6,8 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db.models import BinaryField, F
 from django.db.models.functions import Length, Substr
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
@@ -135,7 +134,7 @@ def reveal(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """Have the page show a sensitive mail once. POST only, so that no link can trigger it."""
     message = _readable(request, model_admin, pk, audit.REVEALED)
     request.session[REVEALED] = message.pk
-    return HttpResponseRedirect(reverse("admin:notify_message_change", args=[message.pk]))
+    return redirect("admin:notify_message_change", message.pk)
 
 
 def _known(diagnosis: str) -> rules.Diagnosis | None:
@@ -157,7 +156,7 @@ def _beginning(message: Message) -> tuple[int, bytes]:
     """The size of the stored mail in bytes, and the first SHOWN of them."""
     cut = Substr(F("body__mime"), 1, SHOWN, output_field=BinaryField())
     size, beginning = Message.objects.filter(pk=message.pk).values_list(Length("body__mime"), cut).get()
-    return size or 0, bytes(beginning or b"")
+    return size, bytes(beginning or b"")  # SQLite makes NULL of the beginning of nothing
 
 
 def _readable(request: HttpRequest, model_admin: Any, pk: int, what: str) -> Message:

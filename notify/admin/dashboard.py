@@ -15,7 +15,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from notify import conf
 from notify.admin import audit, rows
 from notify.admin.rows import OPERATE, WrittenByMachine
 from notify.delivery import breaker
@@ -169,8 +168,6 @@ def panel(request: HttpRequest) -> dict[str, Any]:
         "status": status,
         "chart": chart.draw(status.hours),
         "buttons": BUTTONS[Relay.State(status.relay.state)] if request.user.has_perm(OPERATE) else [],
-        "own_addresses": ", ".join(rows.own_addresses(request)),
-        "admin_addresses": ", ".join(conf.admins()),
         "problems": [
             *checks.check_mail_settings(None),
             *checks.check_secret_expiry(None),

@@ -65,8 +65,6 @@ def page(request: HttpRequest, model_admin: Any, template: str) -> HttpResponse:
         ],
         "chosen": chosen,
         "may_send": request.user.has_perm(OPERATE),
-        "own_addresses": ", ".join(rows.own_addresses(request)),
-        "admin_addresses": ", ".join(conf.admins()),
     }
     return TemplateResponse(request, "admin/notify/previews/page.html", context)
 

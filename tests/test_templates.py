@@ -98,6 +98,7 @@ def test_both_parts_name_exactly_the_name(name: str) -> None:
         ("http://127.0.0.1:8000/admin/notify/event/?message_id=%3C1%3E", "127.0.0.1:8000/admin/notify/event"),
         ("https://flasky.example.com/admin/visitors/visitor/7/change/", "flasky.example.com/admin/visitors/visit…"),
         ("order 7", "order 7"),
+        ("https://[host]/path", "[host]/path"),
     ],
 )
 def test_a_link_is_shown_short(url: str, shown: str) -> None:

@@ -1,8 +1,8 @@
 """Template filters for mails: times, lines, names and links."""
 
+import re
 import unicodedata
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from django import template
 from django.utils.formats import date_format
@@ -40,8 +40,7 @@ def shown_name(name: str) -> str:
 @register.filter
 def short_link(url: str) -> str:
     """How a link is shown in HTML: host and path, cut at LINK_LENGTH characters."""
-    parts = urlsplit(str(url))
-    shown = f"{parts.netloc}{parts.path}".rstrip("/") or str(url)
+    shown = re.sub(r"(?s)\A\w+://|[?#].*", "", str(url)).rstrip("/") or str(url)
     return shown if len(shown) <= LINK_LENGTH else shown[: LINK_LENGTH - 1] + "…"
 
 

@@ -77,6 +77,11 @@ def test_our_own_mails_give_no_cause_to_complain(template: str, language: str) -
             "https://other.example/x",
             "A link leads to another host than FLASKY_URL (flasky.example.com): https://oth",
         ),
+        (
+            "",
+            "https://[host]/x",
+            "A link leads to another host than FLASKY_URL (flasky.example.com): https://[host]/x",
+        ),
         ('<img src="x.png">', "t", "A picture has no alt text: x.png"),
         ("", " \n", "There is no text part, which spam filters penalize."),
         ('<p style="width: 700px">', "t", "Something is 700 px wide; more than 600 px is cut or scrolls on a phone."),

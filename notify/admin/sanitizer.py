@@ -59,7 +59,7 @@ class _Writer:
         self.html = html
         self.addresses = addresses
         self.out: list[str] = []
-        self.pending = ""  # the address of the open link
+        self.link = ""  # the address of the open link
         self.formats = 0  # open formatting elements
 
     def write(self) -> str:
@@ -71,17 +71,20 @@ class _Writer:
             at = self.tag(tag) if tag else self.markup(start)
             tags += 1
         self.text(self.html[at:] if start < 0 else " …")
-        self.show_address()
+        self.end_link()
         return (doctype[0] if doctype else "") + _STYLE + "".join(self.out)
 
     def text(self, text: str) -> None:
         self.out.append(text.replace("<", "&lt;"))
 
-    def show_address(self) -> None:
-        if self.pending and self.out[-1:] != [self.pending]:  # not if it is the link's own text
-            cut = "…" if len(self.pending) > ADDRESS_LENGTH else ""
-            self.text(f" [{self.pending[:ADDRESS_LENGTH]}{cut}] ")
-        self.pending = ""
+    def end_link(self) -> None:
+        self.show(self.link)
+        self.link = ""
+
+    def show(self, address: str) -> None:
+        if address and self.out[-1:] != [address]:  # not if it is the link's own text
+            cut = "…" if len(address) > ADDRESS_LENGTH else ""
+            self.text(f" [{address[:ADDRESS_LENGTH]}{cut}] ")
 
     def markup(self, start: int) -> int:
         """Skip a comment, or what browsers parse as one; write any other < as text. Returns where it ends."""
@@ -100,11 +103,12 @@ class _Writer:
         if closes:
             self.close(name)
             return end
+        address = _address(name, attributes) if self.addresses else ""
         if name == "a":
-            self.show_address()
-        self.note_address(name, attributes)
-        if name != "a":
-            self.show_address()
+            self.end_link()
+            self.link = address
+        else:
+            self.show(address)
         if name in _RAW:
             return self.raw(name, attributes, end)
         if name in _FORMATS:
@@ -117,20 +121,11 @@ class _Writer:
 
     def close(self, name: str) -> None:
         if name == "a":
-            self.show_address()  # inside the link, in its colour: a button's text is light on dark
+            self.end_link()  # inside the link, in its colour: a button's text is light on dark
         if name in _FORMATS:
             self.formats = max(self.formats - 1, 0)
         if name in _ELEMENTS and name not in ("meta", "style"):
             self.out.append(f"</{name}>")
-
-    def note_address(self, name: str, attributes: dict[str, str]) -> None:
-        if not self.addresses or name == "link":
-            return
-        found = [attributes[each] for each in _ADDRESSES if attributes.get(each, "").strip()]
-        if name == "meta" and attributes.get("http-equiv", "").strip().lower() == "refresh":
-            found.append(attributes.get("content", ""))
-        if found and not found[0].strip().startswith("#"):
-            self.pending = " ".join(found)
 
     def raw(self, name: str, attributes: dict[str, str], start: int) -> int:
         end = _RAW_END[name].search(self.html, start)
@@ -155,6 +150,14 @@ def _attributes(html: str, at: int) -> tuple[dict[str, str], int]:
         if name in _READ:
             found.setdefault(name, value[1:-1] if value.startswith(('"', "'")) else value)
     return {}, len(html)
+
+
+def _address(name: str, attributes: dict[str, str]) -> str:
+    """Where the element leads, "" if nowhere or to a place in the mail itself."""
+    found = [attributes[each] for each in _ADDRESSES if attributes.get(each, "").strip()]
+    if name == "meta" and attributes.get("http-equiv", "").strip().lower() == "refresh":
+        found.append(attributes.get("content", ""))
+    return "" if name == "link" or (found and found[0].strip().startswith("#")) else " ".join(found)
 
 
 def _opening(name: str, attributes: dict[str, str]) -> str:

@@ -218,6 +218,11 @@ def test_a_link_to_a_place_in_the_mail_shows_no_address() -> None:
     assert shown('<a href="#top">up</a>') == "<a>up</a>"
 
 
+def test_an_address_is_shown_after_the_text_of_its_link_whatever_is_in_it() -> None:
+    assert shown('<a href="//x"><b>a</b> button</a> b') == "<a><b>a</b> button [//x] </a> b"
+    assert shown('<a href="//x"><img alt="y">') == '<a><img alt="y"> [//x] '
+
+
 def test_a_long_address_is_cut() -> None:
     assert shown(f'<a href="{"x" * 1000}">y</a>') == f"<a>y [{'x' * ADDRESS_LENGTH}…] </a>"
 

@@ -53,8 +53,7 @@ def client_address(request: HttpRequest) -> str:
 
 
 def _without_port(address: str) -> str:
-    """Without the client's port, which some proxies add and which changes with each request."""
-    # `192.0.2.1:443` or `[2001:db8::1]:443`
+    """`192.0.2.1:443` or `[2001:db8::1]:443` without the port, which some proxies add: it changes with each request."""
     if address.startswith("["):
         return address[1:].partition("]")[0]
     return address.partition(":")[0] if address.count(":") == 1 else address

@@ -27,7 +27,8 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import condition, require_safe
 
-from notify.admin import display, message_page, rows
+from notify.admin import display, message_page
+from notify.admin.rows import ago
 from notify.outbox import bare_address
 
 KEPT = 200  # mails, the newest
@@ -207,4 +208,4 @@ def _listed(path: Path) -> Mail | None:
 def _described(name: str, headers: list[tuple[str, str]]) -> Mail:
     first = {field.lower(): value for field, value in reversed(headers)}
     at = datetime.fromtimestamp(int(name.partition("-")[0]) / 1e9, UTC)
-    return Mail(name, first.get("subject", ""), first.get("from", ""), first.get("delivered-to", ""), at, rows.ago(at))
+    return Mail(name, first.get("subject", ""), first.get("from", ""), first.get("delivered-to", ""), at, ago(at))

@@ -104,6 +104,13 @@ def test_a_client_secret_that_ends_soon(options: dict[str, Any], settings: Any, 
         assert found[0].msg == f"The OAuth client secret {words} {in_days(days)} (MAIL_OAUTH_EXPIRES)."
 
 
+def test_the_hint_for_a_client_secret_names_the_setting_of_the_project(options: dict[str, Any], settings: Any) -> None:
+    options |= OAUTH
+    settings.MAIL_OAUTH_EXPIRES = in_days(1)
+    del settings.FLASKY_ADMIN
+    assert "set oauth_client_secret of NOTIFY_TRANSPORT to its value" in checks.check_secret_expiry(None)[0].hint
+
+
 def test_a_date_says_nothing_of_a_password(options: dict[str, Any], settings: Any) -> None:
     settings.MAIL_OAUTH_EXPIRES = in_days(1)
     assert ids(checks.check_secret_expiry(None)) == []

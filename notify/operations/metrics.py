@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
@@ -31,8 +31,6 @@ State = Message.State
 
 
 class Outbox(Collector):
-    """Keeps nothing between scrapes."""
-
     def collect(self) -> Iterator[Metric]:
         status = Status()
         yield from _queue(status)
@@ -40,22 +38,19 @@ class Outbox(Collector):
         yield from _relay(status)
 
 
-REGISTRY = CollectorRegistry()
-REGISTRY.register(Outbox())
-
-
 @require_safe
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For who has the token (`Authorization: Bearer …`), or is staff and may see the relay; else 401 or 403."""
+    """For requests with the token (`Authorization: Bearer …`) and staff who may see the relay; else 401 or 403."""
     try:
-        if refused := _refusal(request):
-            return refused
-        text = generate_latest(REGISTRY)
+        if may_see_relay(request):
+            return HttpResponse(generate_latest(Outbox()), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        if "Authorization" not in request.headers and (user := _user(request)) and user.is_authenticated:
+            return HttpResponse(status=403)
+        return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
     except DatabaseError as error:
         reason = f"The database does not answer: {type(error).__name__}\n"
         return HttpResponse(reason, status=503, content_type="text/plain; charset=utf-8")
-    return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def has_token(request: HttpRequest) -> bool:
@@ -67,25 +62,15 @@ def has_token(request: HttpRequest) -> bool:
 
 def may_see_relay(request: HttpRequest) -> bool:
     """Whether it bears the token, or comes from staff who may see the relay. Raises DatabaseError."""
-    if has_token(request):
-        return True
-    # A session counts only where no token was tried: a wrong one is to be noticed.
-    user = None if "Authorization" in request.headers else _user(request)
+    if "Authorization" in request.headers:  # then a session does not count: a wrong token is to be noticed
+        return has_token(request)
+    user = _user(request)
     return bool(user and user.is_active and getattr(user, "is_staff", False) and user.has_perm(VIEW))
 
 
 def _user(request: HttpRequest) -> Any:
     """None in a project without AuthenticationMiddleware."""
     return getattr(request, "user", None)
-
-
-def _refusal(request: HttpRequest) -> HttpResponse | None:
-    if may_see_relay(request):
-        return None
-    user = _user(request)
-    if "Authorization" not in request.headers and user and user.is_authenticated:
-        return HttpResponse(status=403)
-    return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
 
 
 def _queue(status: Status) -> Iterator[Metric]:

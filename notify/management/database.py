@@ -1,19 +1,19 @@
-"""What commands say when the database does not serve them."""
+"""What commands say where the database does not answer, or its tables are older than the code."""
 
 import contextlib
 from collections.abc import Iterator
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
+from notify.operations import machines
 from notify.smtp.failure import one_line
 
 
 @contextlib.contextmanager
 def errors_explained(advice: str = "") -> Iterator[None]:
-    """A DatabaseError inside is a CommandError with its cause; `advice` follows where the database is away."""
+    """Raise CommandError for a DatabaseError; `advice` follows where the database is unavailable."""
     try:
         yield
     except DatabaseError as error:
@@ -23,11 +23,7 @@ def errors_explained(advice: str = "") -> Iterator[None]:
 
 
 def refuse_old_tables() -> None:
-    """CommandError where migrations are to be run. A database that is away is nobody's fault here, and passes."""
-    try:
-        executor = MigrationExecutor(connection)
-        missing = executor.migration_plan(executor.loader.graph.leaf_nodes("notify"))
-    except DatabaseError:
-        return
-    if missing:
-        raise CommandError(_("The outbox's tables are missing or out of date: run `manage.py migrate`."))
+    """CommandError where migrations of the app are not applied. An unavailable database is not reported here."""
+    with contextlib.suppress(DatabaseError):
+        if machines.unapplied_migrations("notify"):
+            raise CommandError(_("The outbox's tables are missing or out of date: run `manage.py migrate`."))

@@ -1,5 +1,7 @@
 """Health, for machines that ask: /livez and /readyz for this process, /mailz for mail."""
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from django.db import DatabaseError, connection
@@ -11,6 +13,8 @@ from django.views.decorators.http import require_safe
 from notify import conf
 from notify.operations import machines, metrics
 from notify.operations.status import Status
+
+_is_migrated = threading.Event()  # the schema is at least as new as the code: it is not looked at again
 
 
 @require_safe
@@ -27,7 +31,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
     Whether mail works makes no difference: names are accepted and kept all the same.
     """
-    return _without_database(request, "not ready") or JsonResponse({"status": "ready", "database": "ok"})
+    return _with_database(request, "not ready", lambda: JsonResponse({"status": "ready", "database": "ok"}))
 
 
 @require_safe
@@ -38,56 +42,41 @@ def mailz(request: HttpRequest) -> JsonResponse:
     Everyone may see the relay's state and the id of its diagnosis; its replies, what an operator typed, and since when
     are for those who may read /metrics.
     """
-    if answer := _without_database(request, "failing"):
-        return answer
+    return _with_database(request, "failing", lambda: _mail(request))
+
+
+def _with_database(request: HttpRequest, failing: str, answer: Callable[[], JsonResponse]) -> JsonResponse:
+    """The answer; 503 and the status `failing` where the database does not answer or lacks migrations."""
     try:
-        status = Status()
-        facts, trusted = status.health(), metrics.may_see_relay(request)
-        reasons = _shortcomings(status, facts)
-        warnings = status.disagreements if trusted else []
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        missing = [] if _is_migrated.is_set() else machines.unapplied_migrations()
+        if not missing:
+            _is_migrated.set()
+            return answer()
+        state, reason = "behind", _("Migrations are not applied: %s. Run manage.py migrate.") % ", ".join(missing)
     except DatabaseError as error:
-        return _unanswered(request, "failing", error)
-    shown: dict[str, Any] = {"status": "failing" if reasons else "ok", "database": "ok"}
-    if trusted:
-        shown.update({"reasons": reasons, "warnings": warnings, **facts})
-    else:
-        shown.update(relay={name: facts["relay"][name] for name in ("state", "diagnosis")})
-    return JsonResponse(shown, status=503 if reasons else 200)
+        state, reason = "unreachable", _("The database does not answer: %s") % type(error).__name__
+    # No session can be read: the reason is for the token alone.
+    known = {"reasons": [reason]} if metrics.has_token(request) else {}
+    return JsonResponse({"status": failing, **known, "database": state}, status=503)
 
 
-def _shortcomings(status: Status, facts: dict[str, Any]) -> list[str]:
-    found = []
+def _mail(request: HttpRequest) -> JsonResponse:
+    status = Status()
+    facts, reasons = status.health(), []
     limit = conf.NOTIFY_READY_SECONDS
     if (facts["oldest_due_seconds"] or 0) > limit:
-        found.append(
+        reasons.append(
             _("A message has been due for %(age)d s (limit %(limit)d s): is a worker running?")
             % {"age": facts["oldest_due_seconds"], "limit": limit}
         )
     if status.in_trouble:
         said = {**facts["relay"], "state": status.relay.get_state_display()}
-        found.append(_("The mail server has been %(state)s since %(since)s: %(reason)s") % said)
-    return found
-
-
-def _without_database(request: HttpRequest, state: str) -> JsonResponse | None:
-    """The answer where the database does not answer or lacks migrations, else None."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        missing = machines.unapplied_migrations()
-    except DatabaseError as error:
-        return _unanswered(request, state, error)
-    if not missing:
-        return None
-    reason = _("Migrations are not applied: %s. Run manage.py migrate.") % ", ".join(missing)
-    return _short(request, state, reason, database="behind")
-
-
-def _unanswered(request: HttpRequest, state: str, error: DatabaseError) -> JsonResponse:
-    return _short(request, state, _("The database does not answer: %s") % type(error).__name__, database="unreachable")
-
-
-def _short(request: HttpRequest, state: str, reason: str, **facts: Any) -> JsonResponse:
-    """503 where no session can be read: the reason is for the token alone."""
-    known = {"reasons": [reason]} if metrics.has_token(request) else {}
-    return JsonResponse({"status": state, **known, **facts}, status=503)
+        reasons.append(_("The mail server has been %(state)s since %(since)s: %(reason)s") % said)
+    shown: dict[str, Any] = {"status": "failing" if reasons else "ok", "database": "ok"}
+    if metrics.may_see_relay(request):
+        shown.update(reasons=reasons, warnings=status.disagreements, **facts)
+    else:
+        shown.update(relay={name: facts["relay"][name] for name in ("state", "diagnosis")})
+    return JsonResponse(shown, status=503 if reasons else 200)

@@ -1,7 +1,6 @@
 """What differs between machines, though it should not: mail settings, SECRET_KEY, clock; code and the schema."""
 
 from collections import defaultdict
-from functools import lru_cache
 
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -44,24 +43,14 @@ def with_other_settings() -> list[str]:
     return sorted({worker.host for worker in seen})
 
 
-def unapplied_migrations() -> list[str]:
-    """Those that this process's code has and the database has not, as `app.name`. Raises DatabaseError.
+def unapplied_migrations(app: str | None = None) -> list[str]:
+    """Those of the app, or of all, that the code has and the database has not, as `app.name`. Raises DatabaseError.
 
-    Older code on a newer schema finds none. Once there are none, it asks no more.
+    Older code on a newer schema finds none.
     """
-    try:
-        _no_migration_is_unapplied()
-    except LookupError as error:
-        return list(error.args)
-    return []
-
-
-@lru_cache(maxsize=1)  # which keeps no exception
-def _no_migration_is_unapplied() -> None:
     executor = MigrationExecutor(connection)
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if plan:
-        raise LookupError(*(f"{migration.app_label}.{migration.name}" for migration, _ in plan))
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes(app))
+    return [f"{migration.app_label}.{migration.name}" for migration, _backwards in plan]
 
 
 def _hosts_by(seen: list[breaker.Workers], what: str) -> dict[str, list[str]]:

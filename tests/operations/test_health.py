@@ -9,7 +9,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from notify.models import Outcome
-from notify.operations import machines
+from notify.operations import health
 from tests.operations.test_status import fail
 
 pytestmark = pytest.mark.django_db
@@ -19,9 +19,9 @@ TOKEN = "a-token-of-twenty-letters"
 @pytest.fixture(autouse=True)
 def _asked_for_the_first_time(settings: Any) -> Iterator[None]:
     settings.NOTIFY_METRICS_TOKEN = TOKEN
-    machines._no_migration_is_unapplied.cache_clear()
+    health._is_migrated.clear()
     yield
-    machines._no_migration_is_unapplied.cache_clear()
+    health._is_migrated.clear()
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DOWN, Outcome.HOLD])

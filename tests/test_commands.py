@@ -21,6 +21,7 @@ from notify.delivery.retry import Decision
 from notify.dispatch.loop import Lookout
 from notify.events import digest
 from notify.models import Event, Message, Outcome, Relay
+from notify.operations import actions
 from notify.operations.status import Status
 from tests.backends import Scripted
 from tests.delivery.test_claims import queue
@@ -127,6 +128,15 @@ class TestOutbox:
         assert run("outbox", "retry", *words) == f"retried {len(hit)}\n"
         queued = set(Message.objects.filter(state="queued").values_list("pk", flat=True))
         assert queued == {rows[number].pk for number in hit}
+
+    @pytest.mark.parametrize("action", ["retry", "cancel"])
+    def test_any_number_is_changed_in_batches(
+        self, action: str, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+    ) -> None:
+        monkeypatch.setattr(actions, "CHANGED_AT_ONCE", 2)
+        queue(5)
+        with django_assert_num_queries(4):  # the keys, and three batches
+            run("outbox", action, "--all")
 
     def test_messages_are_chosen_by_number(self) -> None:
         first, second = queue(2)

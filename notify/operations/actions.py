@@ -32,16 +32,15 @@ PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks no
 CHANGED_AT_ONCE = 5000  # likewise
 UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
 
-_way = lazy(transport.describe, str)  # in the language of the mail, not of the user
+_route = lazy(transport.describe, str)  # in the language of the mail, not of the user
 
 
 def retry(messages: MessageQuerySet) -> int:
     """Send failed, cancelled or waiting messages now; returns how many. Each keeps its Message-ID and Date."""
-    with transaction.atomic():
-        count = messages.retriable().update(
-            state=State.QUEUED, due_at=Now(), expires_at=Now() + GIVE_UP_AFTER, attempts=0, claim=""
-        )
-        transaction.on_commit(dispatch.wake, robust=True)
+    count = messages.retriable().update(
+        state=State.QUEUED, due_at=Now(), expires_at=Now() + GIVE_UP_AFTER, attempts=0, claim=""
+    )
+    transaction.on_commit(dispatch.wake, robust=True)
     return count
 
 
@@ -80,7 +79,7 @@ def addresses(typed: str) -> list[str]:
 
 
 def in_batches(change: Callable[[MessageQuerySet], int], messages: MessageQuerySet) -> int:
-    """`retry` or `cancel` any number of messages, a transaction for some thousands of them. Returns how many."""
+    """`retry` or `cancel` any number of messages, some thousands in a transaction. Returns how many."""
     keys = sorted(messages.order_by().values_list("pk", flat=True))
     starts = range(0, len(keys), CHANGED_AT_ONCE)
     ranges = [(keys[start], keys[min(start + CHANGED_AT_ONCE, len(keys)) - 1]) for start in starts]
@@ -88,26 +87,24 @@ def in_batches(change: Callable[[MessageQuerySet], int], messages: MessageQueryS
 
 
 def resume() -> None:
-    """Send again, at once: out of a pause, or because what held the relay is mended."""
-    with transaction.atomic():
-        breaker.resume()
-        transaction.on_commit(dispatch.wake, robust=True)
+    """Send again, at once: after a pause, or because the cause of a hold is removed."""
+    breaker.resume()
+    transaction.on_commit(dispatch.wake, robust=True)
 
 
 def probe() -> bool:
     """Try an unusable relay now, not at its next time; False where it is open or paused.
 
-    The probe is the longest due message. When nothing is due, the next mail that is stored will be it.
+    The probe is the message that has been due longest; if none is due, the next one that is stored.
     """
-    with transaction.atomic():
-        due = breaker.probe_now()
-        transaction.on_commit(dispatch.wake, robust=True)
-    return due
+    is_unusable = breaker.probe_now()
+    transaction.on_commit(dispatch.wake, robust=True)
+    return is_unusable
 
 
 def build_test(recipients: Sequence[str], *, headers: Mapping[str, str] | None = None) -> EmailMultiAlternatives:
-    """A mail that says by which way it came, unsent."""
-    return build(recipients, gettext_lazy("Test"), "notify/mail/test", {"relay": _way()}, headers=headers)
+    """A mail that names the relay it is sent through, unsent."""
+    return build(recipients, gettext_lazy("Test"), "notify/mail/test", {"relay": _route()}, headers=headers)
 
 
 def send_test(recipients: Sequence[str]) -> str:
@@ -120,7 +117,7 @@ def send_test(recipients: Sequence[str]) -> str:
 
 
 def wait_until(happened: Callable[[], bool], seconds: float) -> bool:
-    """Look again and again whether something happened, for so long at most; whether it did."""
+    """Poll until something happened, for so many seconds at most. Returns whether it did."""
     deadline = time.monotonic() + seconds
     while not (found := happened()) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -75,11 +75,11 @@ class Command(BaseCommand):
 
     def _retry(self, **options: Any) -> dict[str, Any]:
         chosen = self._chosen(Message.objects.retriable(), **options)
-        return {"retried": actions.retry(chosen)}
+        return {"retried": actions.in_batches(actions.retry, chosen)}
 
     def _cancel(self, **options: Any) -> dict[str, Any]:
         chosen = self._chosen(Message.objects.cancellable(), **options)
-        return {"cancelled": actions.cancel(chosen)}
+        return {"cancelled": actions.in_batches(actions.cancel, chosen)}
 
     def _resend(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
         return {"resent": len(actions.resend(Message.objects.filter(pk__in=ids)))}

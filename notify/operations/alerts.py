@@ -8,6 +8,7 @@ a report again if the process that sent it was killed before it could record the
 import logging
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
@@ -23,7 +24,7 @@ from notify import clock, conf
 from notify.models import Alert, Attempt, DateTimeField, Event, Message, Outcome, Relay
 from notify.operations import channels
 from notify.operations.channels import Channel
-from notify.operations.status import Status
+from notify.operations.status import Status, explained, patience
 from notify.rendering.message import site_time
 from notify.smtp.diagnosis import rules
 
@@ -42,7 +43,7 @@ RANK = {Kind.WORKS: 0, Kind.OVERDUE: 1, Kind.DOWN: 2, Kind.HELD: 3}
 
 def is_configured() -> bool:
     """Whether there is anything to look for."""
-    return bool(channels.configured() or _heartbeat_url())
+    return bool(channels.configured() or conf.NOTIFY_HEARTBEAT_URL)
 
 
 def look() -> None:
@@ -60,25 +61,19 @@ def look() -> None:
             due = Alert.objects.filter(due_at__lte=status.now).exclude(about=About.HEARTBEAT)
             for alert in due.order_by("pk"):
                 _send(alert, status.now)
-        if _heartbeat_url():
+        if conf.NOTIFY_HEARTBEAT_URL:
             _beat(status)
 
 
 def test() -> None:
-    """Send a test to every channel now. It is stored as the last alert, with what came of it."""
+    """Send a test to every channel now. It is stored as the last alert, with its outcome; two at a time are one."""
     chosen, now = channels.configured(), clock.now()
     with translation.override(settings.LANGUAGE_CODE):
-        title, text = _titled(_("Test")), _("If you can read this, alerts reach you.")
-        said = channels.send(chosen, title, text, kind="info")
+        title, text = _("Test"), _("If you can read this, alerts reach you.")
+        said = channels.send(chosen, _titled(title), text, kind="info")
+    results = [_result(channel, said[channel.mark]) for channel in chosen]
     last = _last(About.TEST)
-    row = Alert(about=About.TEST, kind=Kind.WORKS, previous=last.pk if last else 0, since=now, created_at=now)
-    row.title, row.text = title, text
-    row.results = [_result(channel, said[channel.mark]) for channel in chosen]
-    Alert.objects.bulk_create([row], ignore_conflicts=True)  # two tests at a time are one
-
-
-def _heartbeat_url() -> str:
-    return str(conf.NOTIFY_HEARTBEAT_URL or "")
+    _store(About.TEST, Kind.WORKS, last, now, since=now, title=title, text=text, due_at=None, results=results)
 
 
 def _is_worth_a_look() -> bool:
@@ -87,7 +82,7 @@ def _is_worth_a_look() -> bool:
     reported = Alert.objects.filter(pk=Subquery(newest)).exclude(kind=Kind.WORKS)
     events = Event.objects.waiting().order_by().values("notified_at").annotate(first=Min("created_at")).values("first")
     chosen = [About.DELIVERY, About.FAILURES] if channels.configured() else []
-    chosen += [About.HEARTBEAT] if _heartbeat_url() else []
+    chosen += [About.HEARTBEAT] if conf.NOTIFY_HEARTBEAT_URL else []
     facts = {
         "clock": Now(output_field=DateTimeField()),
         "first_message": Subquery(
@@ -102,15 +97,15 @@ def _is_worth_a_look() -> bool:
     found: list[Any] = list(Relay.objects.order_by("-pk").annotate(**facts))
     if not found:
         return True
-    one = vars(found[0])
+    one, threshold = vars(found[0]), conf.NOTIFY_ALERT_FAILURES
     dues = [due for due in (one["first_message"], one["first_event"]) if due]
     return (
         Relay.in_use(found, one["clock"]).state in (Relay.State.DOWN, Relay.State.HELD)
-        or any(one["clock"] - due > _patience() for due in dues)
+        or any(one["clock"] - due > patience() for due in dues)
         or one["is_reported"]
         or one["is_due"]
-        or bool(_heartbeat_url() and not one["has_heart"])
-        or bool(_threshold() and (one["failed"] or 0) > _threshold())
+        or bool(conf.NOTIFY_HEARTBEAT_URL and not one["has_heart"])
+        or bool(threshold and (one["failed"] or 0) > threshold)
     )
 
 
@@ -142,7 +137,7 @@ def _found(status: Status) -> Alert.Kind | None:
         case Relay.State.PAUSED:
             return None
     # What was due before the relay was opened is not late yet: the queue is being drained.
-    late = status.oldest_due and now - max(status.oldest_due, relay.since) > _patience()
+    late = status.oldest_due and now - max(status.oldest_due, relay.since) > patience()
     return Kind.OVERDUE if late else Kind.WORKS
 
 
@@ -170,19 +165,19 @@ def _recovery(status: Status, last: Alert) -> dict[str, str]:
 
 def _notice_failures(status: Status) -> None:
     """More messages failed within an hour than NOTIFY_ALERT_FAILURES; over when half as many do."""
-    last, threshold = _last(About.FAILURES), _threshold()
+    last, threshold = _last(About.FAILURES), conf.NOTIFY_ALERT_FAILURES
     if not threshold or (last and _is_being_sent(last, status.now)):
         return
     causes = dict(_failures().values_list("diagnosis").annotate(count=Count("pk")).order_by("-count"))
     count, is_reported = sum(causes.values()), bool(last and last.kind == Kind.FAILURES)
     if count > threshold and not is_reported:
-        known = rules.known(next(iter(causes)))
+        cause, fix = explained(next(iter(causes)))
         title = ngettext(
             "%d mail failed permanently within an hour.", "%d mails failed permanently within an hour.", count
         )
-        cause = _("The most frequent cause: %s") % known.cause if known else _("The cause is unknown.")
+        cause = _("The most frequent cause: %s") % cause if cause else _("The cause is unknown.")
         link = _link("admin:notify_message_changelist", "?state=failed")
-        text = _paragraphs(cause, conf.named(known.fix) if known else "", link)
+        text = _paragraphs(cause, fix, link)
         _store(About.FAILURES, Kind.FAILURES, last, status.now, since=status.now - HOUR, title=title % count, text=text)
     elif last and is_reported and count <= threshold // 2:
         title, text = _("Mails no longer fail."), _("Many had failed since %s.") % _moment(last.since)
@@ -204,14 +199,12 @@ def _is_being_sent(alert: Alert, now: datetime) -> bool:
 
 
 @transaction.atomic
-def _store(
-    about: Alert.About, kind: Alert.Kind, last: Alert | None, now: datetime, *, since: datetime, title: str, text: str
-) -> None:
+def _store(about: Alert.About, kind: Alert.Kind, last: Alert | None, now: datetime, *, title: str, **more: Any) -> None:
     """Store a change to be sent, unless another process has; what was not accepted of the one before is dropped."""
     if last:
         Alert.objects.filter(pk=last.pk).update(due_at=None)
-    row = Alert(about=about, kind=kind, previous=last.pk if last else 0, since=since, created_at=now, due_at=now)
-    row.title, row.text = _titled(title)[:200], text
+    columns = {"title": _titled(title)[:200], "created_at": now, "due_at": now, **more}
+    row = Alert(about=about, kind=kind, previous=last.pk if last else 0, **columns)
     Alert.objects.bulk_create([row], ignore_conflicts=True)
 
 
@@ -248,13 +241,14 @@ def _result(channel: Channel, said: str) -> dict[str, str]:
 
 def _beat(status: Status) -> None:
     """Ping where mail works, at most once a minute of all processes; on hold report the failure, first at once."""
-    url, found = _heartbeat_url(), _found(status)
+    url, found = conf.NOTIFY_HEARTBEAT_URL, _found(status)
     if found == Kind.HELD:
         url = channels.fail_url(url)
     if found not in (Kind.WORKS, Kind.HELD) or not url:
         return
-    now, default = status.now, {"kind": Kind.OVERDUE, "since": status.now, "created_at": status.now}
-    row = Alert.objects.get_or_create(about=About.HEARTBEAT, previous=0, defaults={**default, "due_at": now})[0]
+    now = status.now
+    new = {"kind": Kind.OVERDUE, "since": now, "created_at": now, "due_at": now}
+    row = Alert.objects.get_or_create(about=About.HEARTBEAT, previous=0, defaults=new)[0]
     is_news = found == Kind.HELD and row.kind != Kind.HELD
     if not is_news and row.due_at and row.due_at > now:
         return
@@ -263,16 +257,8 @@ def _beat(status: Status) -> None:
         said = channels.ping(url)
         if said:
             logger.warning("the heartbeat's address did not answer as it should: %s", said)
-        result = {"to": channels.host_of(url), "state": "failed" if said else "sent", "said": said}
+        result = {"to": urlsplit(url).hostname or "", "state": "failed" if said else "sent", "said": said}
         Alert.objects.filter(pk=row.pk).update(results=[result])
-
-
-def _threshold() -> int:
-    return conf.NOTIFY_ALERT_FAILURES
-
-
-def _patience() -> timedelta:
-    return timedelta(seconds=conf.NOTIFY_READY_SECONDS)
 
 
 def _titled(title: str) -> str:

@@ -124,13 +124,9 @@ def fail_url(url: str) -> str:
     return "" if _KNOW_NO_FAIL.search(url) else f"{url.rstrip('/')}/fail"
 
 
-def host_of(url: str) -> str:
-    return urlsplit(url).hostname or ""
-
-
 def secrets() -> list[str]:
     """The parts of these addresses that are masked wherever they show."""
-    urls = [*(channel.url for channel in configured()), str(conf.NOTIFY_HEARTBEAT_URL or "")]
+    urls = [*(channel.url for channel in configured()), conf.NOTIFY_HEARTBEAT_URL or ""]
     return list(dict.fromkeys(part for url in urls for part in _parts(url)))
 
 

@@ -1,6 +1,6 @@
 """The state of the outbox, for the command, the dashboard, health and metrics: does mail work, why not, what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from notify import clock, conf
 from notify.delivery import breaker, counts, transport
 from notify.delivery.counts import Hour
 from notify.events import digest
-from notify.models import Alert, Event, Message, Relay
+from notify.models import Alert, Event, Message, MessageQuerySet, Relay
 from notify.operations import machines
 from notify.rendering.message import Text, site_time
 from notify.smtp.diagnosis import rules
@@ -83,15 +83,14 @@ class Status:
         return min((due for due in dues if due and due <= self.now), default=None)
 
     @cached_property
+    def unfinished(self) -> dict[str, int]:
+        """Unfinished messages by state."""
+        return _counted(Message.objects.unfinished(), (State.QUEUED, State.SENDING))
+
+    @property
     def waiting(self) -> int:
         """Unfinished messages."""
-        return Message.objects.unfinished().count()
-
-    @cached_property
-    def unfinished(self) -> dict[str, int]:
-        """The same by state."""
-        found = dict(Message.objects.unfinished().order_by().values_list("state").annotate(Count("pk")))
-        return {state: found.get(state, 0) for state in (State.QUEUED, State.SENDING)}
+        return sum(self.unfinished.values())
 
     @cached_property
     def failed(self) -> int:
@@ -116,8 +115,7 @@ class Status:
     @cached_property
     def by_state(self) -> dict[str, int]:
         """All messages by state: reads the whole history."""
-        found = dict(Message.objects.order_by().values_list("state").annotate(Count("pk")))
-        return {state: found.get(state, 0) for state in State.values}
+        return _counted(Message.objects.all(), State.values)
 
     @cached_property
     def hours(self) -> Sequence[Hour]:
@@ -162,16 +160,12 @@ class Status:
     @property
     def verdict(self) -> Verdict:
         """What an operator sees first."""
-        relay, now = self.relay, self.now
-        match relay.state:
-            case Relay.State.PAUSED:
-                return Verdict("still", _("Mail is paused."), fix=_("Resume to send it."), words=relay.reason)
-            case Relay.State.HELD:
-                return _trouble(relay, _("Delivery is on hold: action required."))
-            case Relay.State.DOWN:
-                return _trouble(relay, _("Delivery is interrupted; retrying automatically."))
+        held, down = _("Delivery is on hold: action required."), _("Delivery is interrupted; retrying automatically.")
+        if stopped := self._stopped(held=held, down=down):
+            return stopped
+        last_success = self.relay.last_success
         if self._is_behind:
-            if relay.last_success and now - relay.last_success < self._patience:
+            if last_success and self.now - last_success < patience():
                 more = _("More connections help: NOTIFY_CONNECTIONS.")
                 return Verdict("slow", _("Mail works, but the queue is behind."), fix=more)
             return self._no_worker
@@ -181,7 +175,7 @@ class Status:
         if self.deferred:
             fix = _("No action needed; retrying automatically.")
             return _of_message(self.deferred, _("The newest mail was deferred; retrying automatically."), fix)
-        if not relay.last_success:
+        if not last_success:
             return Verdict("quiet", _("Nothing has been sent yet."), fix=_("Send a test mail to see whether it works."))
         return Verdict("good", _("Mail works."))
 
@@ -191,16 +185,12 @@ class Status:
 
     def why_waiting(self, message: Message) -> Verdict:
         """Why an unfinished message has not been sent yet, and when the next attempt is due."""
-        relay = self.relay
         if message.state == State.SENDING and message.due_at > self.now:
             return Verdict("quiet", _("A worker is sending it now."))
-        match relay.state:
-            case Relay.State.PAUSED:
-                return Verdict("still", _("Mail is paused."), fix=_("Resume to send it."), words=relay.reason)
-            case Relay.State.HELD:
-                return _trouble(relay, _("It waits because the mail server is on hold."))
-            case Relay.State.DOWN:
-                return _trouble(relay, _("It waits because the mail server is not usable at the moment."))
+        held = _("It waits because the mail server is on hold.")
+        down = _("It waits because the mail server is not usable at the moment.")
+        if stopped := self._stopped(held=held, down=down):
+            return stopped
         if message.attempts and message.due_at > self.now:
             fix = _("No action needed; retrying automatically.")
             return _of_message(message, _("It was deferred; retrying automatically."), fix)
@@ -210,13 +200,20 @@ class Status:
             return self._no_worker
         return Verdict("quiet", _("It is due, and waits for its turn."))
 
-    @property
-    def _patience(self) -> timedelta:
-        return timedelta(seconds=conf.NOTIFY_READY_SECONDS)
+    def _stopped(self, *, held: Text, down: Text) -> Verdict | None:
+        """Why nothing is sent at the moment, with one of these headlines; None while the relay is open."""
+        relay = self.relay
+        if relay.state == Relay.State.PAUSED:
+            return Verdict("still", _("Mail is paused."), fix=_("Resume to send it."), words=relay.reason)
+        if not self.in_trouble:
+            return None
+        cause, fix = explained(relay.diagnosis, cause=_("The cause is unknown."))
+        headline = held if relay.state == Relay.State.HELD else down
+        return Verdict("bad", headline, cause, fix, words=relay.reason, at=relay.next_probe)
 
     @property
     def _is_behind(self) -> bool:
-        return self.oldest_due is not None and self.now - self.oldest_due > self._patience
+        return self.oldest_due is not None and self.now - self.oldest_due > patience()
 
     @property
     def _no_worker(self) -> Verdict:
@@ -297,18 +294,27 @@ def lines(facts: dict[str, Any]) -> list[str]:
     return [printable(line) for line in [*found, *facts["disagreements"]]]
 
 
-def _trouble(relay: Relay, headline: Text) -> Verdict:
-    known = rules.known(relay.diagnosis)
-    cause, fix = (known.cause, conf.named(known.fix)) if known else (_("The cause is unknown."), "")
-    return Verdict("bad", headline, cause=cause, fix=fix, words=relay.reason, at=relay.next_probe)
+def explained(diagnosis: str, *, cause: Text = "", fix: Text = "") -> tuple[Text, Text]:
+    """Cause and fix of a diagnosis, with the project's names of settings; where it is not known, the ones given."""
+    known = rules.known(diagnosis)
+    return (known.cause, conf.named(known.fix)) if known else (cause, fix)
+
+
+def patience() -> timedelta:
+    """How long a message or event may be due before health falls short."""
+    return timedelta(seconds=conf.NOTIFY_READY_SECONDS)
 
 
 def _of_message(message: Message, headline: Text, fix: Text) -> Verdict:
     """`fix` is for where the cause is not known."""
-    known = rules.known(message.diagnosis)
-    cause, fix = (known.cause, conf.named(known.fix)) if known else ("", fix)
+    cause, fix = explained(message.diagnosis, fix=fix)
     at = None if message.state == State.FAILED else message.due_at
-    return Verdict("slow", headline, cause=cause, fix=fix, words=message.reply, at=at, message=message)
+    return Verdict("slow", headline, cause, fix, words=message.reply, at=at, message=message)
+
+
+def _counted(messages: MessageQuerySet, states: Iterable[str]) -> dict[str, int]:
+    found = dict(messages.order_by().values_list("state").annotate(Count("pk")))
+    return {state: found.get(state, 0) for state in states}
 
 
 def _iso(moment: datetime | None) -> str | None:

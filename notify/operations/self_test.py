@@ -16,7 +16,7 @@ from notify import conf
 from notify.delivery import transport
 from notify.models import Message, Relay
 from notify.operations import actions, checks, machines
-from notify.rendering.message import new_message_id
+from notify.rendering.message import new_message_id, site_time
 from notify.smtp import failure
 from notify.smtp.backend import EmailBackend
 from notify.smtp.diagnosis import modes, rules
@@ -223,13 +223,13 @@ class SelfTest:
             self._say(SKIP, "retry", _("mail in the outbox is retried; this test mail is not"))
 
     def _settled(self, message: Message, started: float) -> None:
-        """What became of a stored message."""
+        """The outcome of a stored message, or why it has none yet."""
         if message.state == Message.State.SENT:
             self._say(PASS, "data", f"{message.recipient}: {message.reply or message.get_state_display()}", started)
             return
         relay = Relay.current()
         said, known = message.reply, rules.known(message.diagnosis)
-        words, fix = said, _("See: manage.py outbox status")
+        status, words, fix = FAIL, said, _("See: manage.py outbox status")
         if message.state in (Message.State.QUEUED, Message.State.SENDING):
             if relay.state != Relay.State.OPEN:
                 said_of_relay = {"state": relay.get_state_display(), "reason": relay.reason}
@@ -237,35 +237,23 @@ class SelfTest:
                 said, known = "", rules.known(relay.diagnosis)
                 if relay.state == Relay.State.PAUSED:
                     fix = _("To resume: manage.py outbox resume")
-            elif message.attempts and message.due_at > timezone.now():
-                self._deferred(message, started)
-                return
+            elif message.attempts and message.due_at > timezone.now():  # deferred: neither sent nor failed
+                status, fix = WARN, _("No action needed; retrying automatically.")
             elif not said and Message.objects.filter(sent_at__gte=message.created_at).exists():
                 words = _("it is queued (%d are due)") % Message.objects.due().count()
             elif not said:
                 words = _("no worker is running. The mail stays in the outbox.")
                 fix = _("Start the site with NOTIFY_DISPATCH=thread, or run: manage.py deliver --watch")
-        self._say(FAIL, "data", f"{message.recipient}: {words}", started)
+        self._say(status, "data", f"{message.recipient}: {words}", started)
+        if status == WARN:
+            due = date_format(site_time(message.due_at), "H:i:s T")
+            self._say(SKIP, "retry", _("the worker tries again at %s") % due)
         self._note("data", said, known, fix)
-
-    def _deferred(self, message: Message, started: float) -> None:
-        """The relay wants it later, and the worker will try again: neither sent nor failed."""
-        self._say(WARN, "data", f"{message.recipient}: {message.reply}", started)
-        due = timezone.localtime(message.due_at)
-        self._say(SKIP, "retry", _("the worker tries again at %s") % date_format(due, "H:i:s T"))
-        self._note(
-            "data", message.reply, rules.known(message.diagnosis), _("No action needed; retrying automatically.")
-        )
 
     def _note(self, stage: str, words: str, known: rules.Diagnosis | None, fix: str) -> None:
         """Keep why a stage failed; `fix` is for where the cause is not known."""
-        if known:
-            problem = Problem(
-                stage=stage, words=words, cause=str(known.cause), fix=conf.named(known.fix), diagnosis=known.id
-            )
-        else:
-            problem = Problem(stage=stage, words=words, fix=fix)
-        self.report.problems.append(problem)
+        cause, fix, id = (str(known.cause), conf.named(known.fix), known.id) if known else ("", fix, "")
+        self.report.problems.append(Problem(stage=stage, words=words, cause=cause, fix=fix, diagnosis=id))
         self.report.exit_code = self.report.exit_code or 1
 
     def _say(self, status: str, name: str, detail: str, started: float | None = None) -> None:

@@ -185,7 +185,12 @@ class TestTheOutbox:
         assert code == 1
         assert "FAIL data admin@example.com: it is queued (1 are due) (" in printed
 
-    def test_a_deferred_mail_is_neither_sent_nor_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("use_tz", [True, False])
+    def test_a_deferred_mail_is_neither_sent_nor_failed(
+        self, use_tz: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.USE_TZ = use_tz
+
         def defer(seconds: float) -> None:
             later = timezone.now() + timedelta(seconds=30)
             reply = "450 4.2.0 Greylisted"

@@ -1,4 +1,4 @@
-"""System checks of the site's configuration: keys that can be guessed, files others can read, doubtful variables."""
+"""System checks of the site's configuration: files that others can read, doubtful variables, an unwanted inbox."""
 
 import os
 import shlex
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Tags, Warning, register
 from django.utils.translation import gettext as _
 
 SHOWN = 5  # paths that a warning names
@@ -16,42 +16,30 @@ SHOWN = 5  # paths that a warning names
 
 @register(Tags.security)
 def check_secrecy(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    found: list[CheckMessage] = []
-    if not settings.DEBUG and (settings.SECRET_KEY.startswith("django-insecure-") or len(settings.SECRET_KEY) < 32):
-        found.append(
-            Error(
-                _("SECRET_KEY is insecure and DEBUG is off: anyone who guesses it can forge sessions."),
-                hint=_("Set a new one in the environment: %s")
-                % "python -c 'import secrets; print(secrets.token_urlsafe(50))'",
-                id="notify.E006",
-            )
+    root = settings.BASE_DIR
+    exposed = [path for path in _private() if _others_can_read(path)]
+    shown = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in exposed]
+    if not shown:
+        return []
+    return [
+        Warning(
+            _("%s can be read by other users of this machine.") % ", ".join(shown[:SHOWN]),
+            hint=_("Run: %s") % f"chmod go= {shlex.join(shown)}",
+            id="notify.W007",
         )
-    if exposed := [path for path in _private() if _others_can_read(path)]:
-        shown = [
-            str(path.relative_to(settings.BASE_DIR) if path.is_relative_to(settings.BASE_DIR) else path)
-            for path in exposed
-        ]
-        found.append(
-            Warning(
-                _("%s can be read by other users of this machine.") % ", ".join(shown[:SHOWN]),
-                hint=_("Run: %s") % f"chmod go= {shlex.join(shown)}",
-                id="notify.W007",
-            )
-        )
-    return found
+    ]
 
 
 def _private() -> Iterator[Path]:
     """What holds secrets, names and mails: .env, the database, and what is written at run time."""
     yield settings.BASE_DIR / ".env"
     database = settings.DATABASES["default"]
-    if str(database.get("ENGINE")).endswith("sqlite3"):
-        yield from (Path(f"{database.get('NAME')}{suffix}") for suffix in ("", "-wal", "-shm", "-journal"))
-    folder = getattr(settings, "VAR_DIR", None)
-    if folder and folder.is_dir():
-        yield folder
-        # Static files are everybody's.
-        yield from (path for path in sorted(folder.rglob("*")) if path.relative_to(folder).parts[0] != "static")
+    if database["ENGINE"].endswith("sqlite3"):
+        yield from (Path(f"{database['NAME']}{suffix}") for suffix in ("", "-wal", "-shm", "-journal"))
+    folder = settings.VAR_DIR
+    yield folder
+    # Static files are public.
+    yield from (path for path in sorted(folder.rglob("*")) if path.relative_to(folder).parts[0] != "static")
 
 
 def _others_can_read(path: Path) -> bool:
@@ -66,7 +54,7 @@ def _others_can_read(path: Path) -> bool:
 
 @register()
 def check_environment(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    return [Warning(doubt, id="flasky.W001") for doubt in getattr(settings, "ENVIRONMENT_DOUBTS", [])]
+    return [Warning(doubt, id="flasky.W001") for doubt in settings.ENVIRONMENT_DOUBTS]
 
 
 @register()

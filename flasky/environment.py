@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from datetime import date as Date
 from email.utils import getaddresses
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # since 2.6
 from zoneinfo import ZoneInfo
@@ -220,9 +221,10 @@ def secret_url(name: str) -> Secret:
     return value
 
 
-def database(name: str, default: str) -> dict[str, object]:
+def database(name: str, default: str) -> dict[str, Any]:
     """Django's dictionary for a database URL."""
-    value, parsed = text(name, default), {}
+    value = text(name, default)
+    parsed: dict[str, Any] = {}
     # The value holds the database's password: neither it nor what others say of it is shown.
     with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
         parsed = _env.db_url_config(value)

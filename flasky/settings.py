@@ -23,7 +23,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 os.umask(0o077)
 VAR_DIR = BASE_DIR / "var"
 VAR_DIR.mkdir(mode=0o700, exist_ok=True)
-with contextlib.suppress(OSError):  # another user's: check W007 tells
+with contextlib.suppress(OSError):  # it belongs to another user: check W007 warns
     VAR_DIR.chmod(0o700)
 env.load(BASE_DIR / ".env")
 
@@ -137,14 +137,12 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- Database ---------------------------------------------------------------------------------------------------
 
-DATABASES = {"default": env.database("DATABASE_URL", "sqlite:///var/db.sqlite3")}
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-_database = DATABASES["default"]
-_options: dict[str, object] = dict(_database.get("OPTIONS") or {})  # type: ignore[call-overload]
-if str(_database["ENGINE"]).endswith("sqlite3"):
+_database = env.database("DATABASE_URL", "sqlite:///var/db.sqlite3")
+_options = _database.get("OPTIONS", {})
+if _database["ENGINE"].endswith("sqlite3"):
     if _database["NAME"] != ":memory:":
-        _database["NAME"] = str(BASE_DIR / str(_database["NAME"]))
-        Path(str(_database["NAME"])).parent.mkdir(parents=True, exist_ok=True)
+        _database["NAME"] = str(BASE_DIR / _database["NAME"])
+        Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
     # IMMEDIATE: a transaction that will write waits for its turn at the start instead of failing in the middle.
     # FULL: what was committed survives a power cut; delivery relaxes this for its own settles.
     _database["OPTIONS"] = {
@@ -155,8 +153,8 @@ if str(_database["ENGINE"]).endswith("sqlite3"):
     }
 else:
     _database["CONN_HEALTH_CHECKS"] = True
-    if str(_database["ENGINE"]).endswith("postgresql"):
-        # A path that dies without a word is noticed within about ten seconds instead of minutes.
+    if _database["ENGINE"].endswith("postgresql"):
+        # A network path that fails silently is noticed within about ten seconds instead of minutes.
         _database["OPTIONS"] = {
             "connect_timeout": 5,
             "keepalives": 1,
@@ -167,6 +165,8 @@ else:
             **_options,
         }
 _database["CONN_MAX_AGE"] = 60
+DATABASES = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Language and time ------------------------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ _route = presets.route(
     use_ssl=env.flag("MAIL_USE_SSL", False) if env.text("MAIL_USE_SSL") else None,
 )
 MAIL_TIMEOUT = env.number("MAIL_TIMEOUT", 30, 1, 3600)
-_oauth = {
+_given = {
     "oauth_client_id": env.text("MAIL_OAUTH_CLIENT_ID"),
     "oauth_client_secret": env.secret("MAIL_OAUTH_CLIENT_SECRET"),
     "oauth_tenant": env.text("MAIL_OAUTH_TENANT"),
@@ -202,6 +202,7 @@ _oauth = {
     "oauth_authorize_url": env.text("MAIL_OAUTH_AUTHORIZE_URL"),
     "oauth_scope": env.text("MAIL_OAUTH_SCOPE"),
 }
+_oauth = {name: value for name, value in _given.items() if value}
 MAIL_OAUTH_KEY = env.secret("MAIL_OAUTH_KEY")
 MAIL_OAUTH_EXPIRES = env.date("MAIL_OAUTH_EXPIRES")
 
@@ -238,31 +239,27 @@ if (
     MAIL_BACKEND = "smtp"
 if MAIL_BACKEND == "notify.outbox.EmailBackend":
     raise ImproperlyConfigured(f"MAIL_BACKEND={MAIL_BACKEND!r} is the outbox: name the backend it hands mail to")
-NOTIFY_TRANSPORT: dict[str, Any]
-if MAIL_BACKEND == "smtp":
-    _given = {name: value for name, value in _oauth.items() if value}
-    NOTIFY_TRANSPORT = {"BACKEND": "notify.smtp.backend.EmailBackend", "OPTIONS": {**_smtp, **_ours, **_given}}
-elif MAIL_BACKEND == "inbox":
-    NOTIFY_TRANSPORT = {"BACKEND": "flasky.inbox.EmailBackend", "OPTIONS": {"folder": str(VAR_DIR / "inbox")}}
-elif MAIL_BACKEND == "console":
-    NOTIFY_TRANSPORT = {"BACKEND": "django.core.mail.backends.console.EmailBackend", "OPTIONS": {}}
-elif MAIL_BACKEND == "file":
-    NOTIFY_TRANSPORT = {
+_transports: dict[str, dict[str, Any]] = {
+    "smtp": {"BACKEND": "notify.smtp.backend.EmailBackend", "OPTIONS": {**_smtp, **_ours, **_oauth}},
+    "inbox": {"BACKEND": "flasky.inbox.EmailBackend", "OPTIONS": {"folder": str(VAR_DIR / "inbox")}},
+    "console": {"BACKEND": "django.core.mail.backends.console.EmailBackend", "OPTIONS": {}},
+    "file": {
         "BACKEND": "django.core.mail.backends.filebased.EmailBackend",
         "OPTIONS": {"file_path": str(VAR_DIR / "mail")},
-    }
+    },
+}
+if MAIL_BACKEND in _transports:
+    NOTIFY_TRANSPORT = _transports[MAIL_BACKEND]
 else:
     try:
         _parameters = inspect.signature(import_string(MAIL_BACKEND).__init__).parameters
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"MAIL_BACKEND={MAIL_BACKEND!r} is not smtp, inbox, console, file or an importable class"
-            + (env.did_you_mean(MAIL_BACKEND, ["smtp", "inbox", "console", "file"]) or f": {error}")
+            f"MAIL_BACKEND={MAIL_BACKEND!r} is not {', '.join(_transports)} or an importable class"
+            + (env.did_you_mean(MAIL_BACKEND, _transports) or f": {error}")
         ) from error
-    NOTIFY_TRANSPORT = {
-        "BACKEND": MAIL_BACKEND,
-        "OPTIONS": {name: value for name, value in (_smtp | _ours).items() if name in _parameters},
-    }
+    _taken = {name: value for name, value in (_smtp | _ours).items() if name in _parameters}
+    NOTIFY_TRANSPORT = {"BACKEND": MAIL_BACKEND, "OPTIONS": _taken}
 
 # What Django code sends with is the outbox; what delivery sends with is the transport.
 if django.VERSION >= (6, 1):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The way in for every command: manage.py COMMAND."""
+"""The entry point for commands: manage.py COMMAND."""
 
 import gc
 import os

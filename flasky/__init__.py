@@ -1,1 +1,1 @@
-"""The project: settings, addresses, and the doors a server comes in by."""
+"""The project: settings, URLs, and the entry points for servers."""

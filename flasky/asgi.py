@@ -1,4 +1,4 @@
-"""The door for ASGI servers."""
+"""The entry point for ASGI servers."""
 
 from django.core.asgi import get_asgi_application
 

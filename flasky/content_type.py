@@ -1,6 +1,6 @@
-"""Around Django: a Content-Type with an extended parameter (RFC 2231) is taken without its parameters.
+"""Wraps the WSGI and ASGI applications: drops the parameters of a Content-Type with an extended one (RFC 2231).
 
-Django decodes them while it makes the request, before any middleware, and a made-up charset is a ValueError there.
+Django decodes them before any middleware runs, and an unknown charset is a ValueError there.
 """
 
 from collections.abc import Callable, Iterable

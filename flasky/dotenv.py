@@ -1,11 +1,12 @@
-r"""Reads a .env file: what may stand in it, and in one line what may not.
+r"""Reads a .env file, of these lines; any other line is an error of one line.
 
-    NAME=value          the value reaches to the end of the line; blanks at its ends are dropped, a # belongs to it
+    NAME=value          the value extends to the end of the line, without surrounding blanks; a # is part of it
     NAME='value'  # …   exactly what is between the quotes; a comment may follow
     NAME="value"  # …   the same, with \" for a quote and \\ for a backslash
 
-`export` may precede a name, a # in front makes a line a comment. A byte order mark and Windows line ends do no harm.
-No value is ever shown: it may be a password. python-dotenv and django-environ skip lines that they do not understand.
+`export` may precede a name; a line that begins with # is a comment. A byte order mark and Windows line ends are
+accepted. No value is ever shown: it may be a password. python-dotenv and django-environ skip lines that they do not
+understand.
 """
 
 import re

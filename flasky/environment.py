@@ -54,12 +54,12 @@ def is_from_file(name: str) -> bool:
 
 
 def doubts() -> list[str]:
-    """A line for each variable that is probably a mistake. Call it when all are read."""
+    """A line for each variable that is probably a mistake. To be called when all variables are read."""
     return [*_unknown(), *_with_hash()]
 
 
 def _unknown() -> Iterator[str]:
-    """Names like ours that nothing reads: all with our prefixes, and in the .env file those that look like one."""
+    """Unknown names: all with our prefixes, and those in the .env file that resemble a known name."""
     known = sorted(_read | {f"{name}_FILE" for name in _read})
     ours = {name for name in os.environ if name.startswith(PREFIXES)}
     for name in sorted(ours.union(_in_file).difference(known, OF_OTHERS)):
@@ -81,7 +81,7 @@ def _with_hash() -> Iterator[str]:
 
 
 def text(name: str, default: str = "") -> str:
-    """The value without the blanks around it. NAME_FILE, where it is set, names a file that holds the value."""
+    """The value without surrounding blanks. If NAME_FILE is set, the value is read from that file."""
     _read.add(name)
     try:
         # Not env.str(): that reads a leading $ as another variable's name, and passwords may begin so.
@@ -92,19 +92,19 @@ def text(name: str, default: str = "") -> str:
 
 
 def _plain(name: str) -> str:
-    """As text(), without the quotes around it that Docker's --env-file leaves in their place."""
+    """As text(), without surrounding quotes, which Docker's --env-file does not remove."""
     value = text(name)
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
     return value[1:-1].strip() if quoted else value
 
 
 def secret(name: str, default: str = "") -> Secret:
-    """As text(), for what no error page or log may show."""
+    """As text(); error pages and logs do not show it."""
     return Secret(text(name, default))
 
 
 def secrets(name: str) -> list[Secret]:
-    """A comma-separated list of such, which no complaint may show."""
+    """A comma-separated list of secrets, which no error message shows."""
     return [Secret(word.strip()) for word in text(name).split(",") if word.strip()]
 
 
@@ -125,7 +125,7 @@ def number(name: str, default: int, minimum: int = 0, maximum: int = 2**31 - 1) 
 
 
 def choice(name: str, default: str, choices: Collection[str], *, fold: bool = False) -> str:
-    """One of the choices; with `fold` in any case, and in lower case then."""
+    """One of the choices; with `fold` in any case, returned in lower case."""
     value = _plain(name) or default
     value = value.lower() if fold else value
     if value in choices:
@@ -137,7 +137,7 @@ def choice(name: str, default: str, choices: Collection[str], *, fold: bool = Fa
 
 
 def did_you_mean(value: str, choices: Collection[str]) -> str:
-    """`: did you mean gmail?` if one of the choices is like the value, or a word of it; else ""."""
+    """`: did you mean gmail?` if one of the choices resembles the value, or a word of it; else ""."""
     words = [word for word in re.split(r"[^a-z0-9-]+", value.lower()) if word in choices and word]
     near = words or difflib.get_close_matches(value.lower(), choices, 1, 0.6)
     return f": did you mean {near[0]}?" if near else ""
@@ -151,7 +151,7 @@ def words(name: str) -> list[str]:
 def host(name: str) -> str:
     """A host name or an IP address; "" for none."""
     value = text(name)
-    if "@" in value:  # what is before it may be a password, and is not shown
+    if "@" in value:  # it may be preceded by a password: not shown
         raise ImproperlyConfigured(
             f"{name} is not a host name such as smtp.example.com: a login goes into MAIL_USERNAME and MAIL_PASSWORD"
         )
@@ -208,7 +208,7 @@ def url(name: str, default: str) -> str:
     """An http or https address without the slash at its end."""
     value = text(name, default).rstrip("/")
     if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
-        shown = "" if "@" in value else f"={value!r}"  # what is before an @ may be a password
+        shown = "" if "@" in value else f"={value!r}"  # an @ may be preceded by a password
         raise ImproperlyConfigured(f"{name}{shown} is not an address such as https://flasky.example.com")
     return value
 
@@ -225,18 +225,18 @@ def database(name: str, default: str) -> dict[str, Any]:
     """Django's dictionary for a database URL."""
     value = text(name, default)
     parsed: dict[str, Any] = {}
-    # The value holds the database's password: neither it nor what others say of it is shown.
+    # The value contains the database's password: neither it nor an exception about it is shown.
     with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
         parsed = _env.db_url_config(value)
-    if "." not in str(parsed.get("ENGINE")):  # an unknown scheme stands there as it is
+    if "." not in str(parsed.get("ENGINE")):  # an unknown scheme, unchanged
         raise ImproperlyConfigured(f"{name} is not a database URL such as postgres://user@host/name")
     return parsed
 
 
 def proxy(server: str) -> Secret:
-    """The proxy's URL on the way to the server, or "" for the direct way.
+    """The URL of the proxy for this server, or "" for none.
 
-    MAIL_PROXY (the word `direct` means none), else ALL_PROXY unless NO_PROXY covers the server.
+    MAIL_PROXY (`direct` means none), else ALL_PROXY unless NO_PROXY covers the server.
     """
     name = "MAIL_PROXY"
     value = text(name)

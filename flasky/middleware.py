@@ -1,4 +1,4 @@
-"""What every request goes through first, and every answer last."""
+"""Middleware of the site: what requests may contain, which policies responses carry, and stale connections."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 
 
 def read_forms_as_utf8(get_response: Handler) -> Handler:
-    """Our pages are UTF-8, so forms are: a charset that a request names (hex, zlib …) would be a 500, not a form."""
+    """Decode forms as UTF-8, as our pages are. A charset named by the request (hex, zlib …) could cause a 500."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         request.encoding = "utf-8"
@@ -26,10 +26,10 @@ def read_forms_as_utf8(get_response: Handler) -> Handler:
     return middleware
 
 
-def pass_over_control_characters(get_response: Handler) -> Handler:
-    r"""No cookie holds a control character, no path NUL: PostgreSQL refuses NUL, and that is a 500.
+def drop_control_characters(get_response: Handler) -> Handler:
+    r"""Drop cookies with control characters, and answer 404 for a path with NUL: PostgreSQL refuses NUL, a 500.
 
-    Django reads `\000` in a cookie's quotes as NUL. What we set holds no such thing, so it is somebody else's.
+    Django reads `\000` in a quoted cookie as NUL. No cookie of ours contains a control character.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -43,11 +43,11 @@ def pass_over_control_characters(get_response: Handler) -> Handler:
 
 
 def refuse_large_bodies(get_response: Handler) -> Handler:
-    """No body is read that says it is larger than anything here takes, or says nonsense. Without a word it is empty."""
+    """Refuse, unread, a body whose Content-Length is too large or not a number. Without one there is no body."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if not re.fullmatch("[0-9]{1,100}", length):  # RFC 9110 8.6; str.isdigit() takes ² for one
+        if not re.fullmatch("[0-9]{1,100}", length):  # RFC 9110 8.6; str.isdigit() accepts ²
             return bad_request(request, BadRequest("Content-Length is not a number"))
         if int(length) > settings.MAX_BODY_BYTES:
             return too_large(request)
@@ -56,11 +56,11 @@ def refuse_large_bodies(get_response: Handler) -> Handler:
     return middleware
 
 
-def say_what_pages_may_load(get_response: Handler) -> Handler:
-    """Content-Security-Policy and Permissions-Policy, except where a view has set its own.
+def set_policies(get_response: Handler) -> Handler:
+    """Set Content-Security-Policy and Permissions-Policy, unless a view has set its own.
 
-    Django 6.0 brings a middleware for the former; this one is the same on 5.2. Django's own debug pages style
-    themselves inline, so they go without, as there.
+    Django 6.0 has a middleware for the former; this one also works on 5.2. Django's own debug pages have inline
+    styles, so they get no Content-Security-Policy, as in Django's.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -73,8 +73,8 @@ def say_what_pages_may_load(get_response: Handler) -> Handler:
     return middleware
 
 
-def leave_read_only_databases(get_response: Handler) -> Handler:
-    """Close a connection whose PostgreSQL takes no writes any more: after a fail-over it leads to the old primary.
+def close_read_only_connections(get_response: Handler) -> Handler:
+    """Close a connection whose PostgreSQL no longer accepts writes: after a fail-over it leads to the old primary.
 
     With several hosts in DATABASE_URL and `target_session_attrs=read-write` the next request finds the new one.
     """

@@ -1,8 +1,7 @@
-"""What error pages, error mails and logs may show: no password, wherever it stands, and one line for each record."""
+"""Redacts what error pages, error mails and logs show: no password anywhere in them, and one line for each record."""
 
 import logging
 import re
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -16,11 +15,11 @@ from notify.smtp.failure import printable
 from notify.smtp.secret import Secret, hush
 
 _LOGIN_IN_URL = re.compile(r"(?<=://)\S+(?=@)")
-_KNOWN_TO_ALL = "django-insecure-"  # the beginning of keys that Django and we make for development
+_KNOWN_TO_ALL = "django-insecure-"  # keys for development, Django's and ours, begin so
 
 
 class Filter(SafeExceptionReporterFilter):
-    """Django's, which goes by the names of variables; and without the logins in addresses, such as DATABASE_URL."""
+    """Django's, which goes by the names of variables; it also redacts logins in addresses, such as DATABASE_URL."""
 
     hidden_settings = re.compile(
         f"{SafeExceptionReporterFilter.hidden_settings.pattern}|NOTIFY_ALERT_URLS|NOTIFY_HEARTBEAT_URL", re.IGNORECASE
@@ -33,7 +32,7 @@ class Filter(SafeExceptionReporterFilter):
         return cleansed
 
     def get_post_parameters(self, request: HttpRequest | None) -> Any:
-        """Django masks what a view has named, which a failure before the view forestalls; names tell here, too."""
+        """Also by name: what a view marks as sensitive is not known if the failure comes before the view."""
         found = super().get_post_parameters(request)
         if not found or not self.is_active(request):
             return found
@@ -45,7 +44,7 @@ class Filter(SafeExceptionReporterFilter):
 
 
 class Reporter(ExceptionReporter):
-    """Django's, without what exceptions and the variables of frames repeat of our secrets (DEBUG's page included)."""
+    """Django's, without our secrets in exceptions and variables; for DEBUG's error page, too."""
 
     # Bandit warns of SafeString: Django has escaped the text, and a mask needs no escaping.
 
@@ -59,8 +58,8 @@ class Reporter(ExceptionReporter):
 class Line(logging.Formatter):
     r"""A line for each record: line breaks and other control characters of its message are written \n, \x1b, \u202e.
 
-    Tracebacks follow in lines of their own, each indented, so that none can be taken for a record. What
-    `django.security` logs is no fault of ours, and goes without.
+    The lines of a traceback follow, each indented, so that none can be taken for a record. Records of
+    `django.security`, which any request can cause, have none.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -80,25 +79,19 @@ class Line(logging.Formatter):
 
 def secrets() -> list[str]:
     """Every secret in the settings, and every login in an address there."""
-    return sorted(set(_secrets()))
-
-
-def _secrets() -> Iterator[str]:
-    yield from channels.secrets()
-    addresses = (settings.NOTIFY_ALERT_URLS, settings.NOTIFY_HEARTBEAT_URL)
-    found = [getattr(settings, name) for name in dir(settings) if name.isupper()]
-    for database in settings.DATABASES.values():
-        yield str(database.get("PASSWORD") or "")
-    for value in (*found, *settings.SECRET_KEY_FALLBACKS, *settings.NOTIFY_TRANSPORT["OPTIONS"].values()):
-        if not isinstance(value, Secret) or value.startswith(_KNOWN_TO_ALL) or value in addresses:
+    found = {*channels.secrets(), *(str(database.get("PASSWORD") or "") for database in settings.DATABASES.values())}
+    values = [getattr(settings, name) for name in dir(settings) if name.isupper()]
+    of_channels = (settings.NOTIFY_ALERT_URLS, settings.NOTIFY_HEARTBEAT_URL)
+    for value in (*values, *settings.SECRET_KEY_FALLBACKS, *settings.NOTIFY_TRANSPORT["OPTIONS"].values()):
+        if not isinstance(value, Secret) or value.startswith(_KNOWN_TO_ALL) or value in of_channels:
             continue
-        if "://" not in value:
-            yield str(value)
-            continue
-        parsed = urlsplit(value)
-        for login in (parsed.password or parsed.username or "",):
-            yield login
-            yield unquote(login)
+        if "://" in value:
+            parsed = urlsplit(value)
+            login = parsed.password or parsed.username or ""
+            found |= {login, unquote(login)}
+        else:
+            found.add(str(value))
+    return sorted(found)
 
 
 def _indented(lines: str) -> str:

@@ -64,10 +64,10 @@ INSTALLED_APPS = [
     "notify.visitors",
 ]
 MIDDLEWARE = [
-    "flasky.middleware.leave_read_only_databases",
-    "flasky.middleware.say_what_pages_may_load",
+    "flasky.middleware.close_read_only_connections",
+    "flasky.middleware.set_policies",
     "flasky.middleware.read_forms_as_utf8",
-    "flasky.middleware.pass_over_control_characters",
+    "flasky.middleware.drop_control_characters",
     "django.middleware.security.SecurityMiddleware",
     *(["whitenoise.middleware.WhiteNoiseMiddleware"] if find_spec("whitenoise") else []),
     "django.contrib.sessions.middleware.SessionMiddleware",

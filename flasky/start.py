@@ -1,4 +1,4 @@
-"""How a process of the site begins: a mistake in its configuration is one line on stderr, not a traceback."""
+"""Starts a process of the site: a mistake in its configuration is one line on stderr, not a traceback."""
 
 import contextlib
 import functools
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-SERVER_EXIT = 3  # gunicorn starts a worker that ends with any other code again, without end
+SERVER_EXIT = 3  # after any other code gunicorn starts the worker again, endlessly
 
 
 @contextlib.contextmanager
@@ -26,10 +26,10 @@ def one_line_for_mistakes(exit_code: int) -> Iterator[None]:
 
 @functools.cache
 def read_settings() -> None:
-    """Read the settings of a server (WSGI, ASGI, Celery). What is doubtful in them is a line, too."""
+    """Read the settings of a server (WSGI, ASGI, Celery). Each doubtful variable is one line on stderr, too."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "flasky.settings")
     with one_line_for_mistakes(SERVER_EXIT):
-        doubts: list[str] = getattr(settings, "ENVIRONMENT_DOUBTS", [])
-    if not os.path.basename(sys.argv[0]).startswith("manage"):  # there the checks say it
+        doubts: list[str] = settings.ENVIRONMENT_DOUBTS
+    if not os.path.basename(sys.argv[0]).startswith("manage"):  # there the checks print them
         for doubt in doubts:
             print(doubt, file=sys.stderr, flush=True)

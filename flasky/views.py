@@ -1,4 +1,4 @@
-"""The site's own views: the admin's login, where failed ones are limited, and the error pages."""
+"""The site's own views: the admin's login, with a limit of failed attempts, and the error pages."""
 
 import sys
 
@@ -14,10 +14,10 @@ from notify.visitors import rate_limit
 
 @never_cache
 def login(request: HttpRequest) -> HttpResponse:
-    """The admin's login, where failed ones are counted by client address, up to NOTIFY_RATE_LIMIT in a minute."""
+    """The admin's login. Each client address may fail NOTIFY_RATE_LIMIT times a minute."""
     if request.method != "POST":
         return admin.site.login(request)
-    # Counted before the password is looked at: many at a time are no way around it.
+    # Counted before the password is checked, so that concurrent attempts cannot exceed the limit.
     if seconds := rate_limit.wait(request, kind="login"):
         response = _error(429)
         response["Retry-After"] = str(seconds)
@@ -28,8 +28,7 @@ def login(request: HttpRequest) -> HttpResponse:
     return response
 
 
-# The pages of 400, 404, 413 and 500, which is 503 while the database is away. Django's own read the body for a CSRF
-# token, and fail where it cannot be read.
+# Error pages. Django's own read the request's body for a CSRF token, and fail if it cannot be read.
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -45,7 +44,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """A fault of ours, unless the database is away: that passes."""
+    """500, or 503 if the database is unavailable."""
     return _error(503 if isinstance(sys.exc_info()[1], InterfaceError | OperationalError) else 500)
 
 

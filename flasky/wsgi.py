@@ -1,4 +1,4 @@
-"""The door for WSGI servers (gunicorn, runserver)."""
+"""The entry point for WSGI servers (gunicorn, runserver)."""
 
 from django.core.wsgi import get_wsgi_application
 

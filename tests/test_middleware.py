@@ -6,7 +6,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
-from flasky.middleware import say_what_pages_may_load
+from flasky.middleware import set_policies
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def test_every_page_says_that_it_loads_nothing_from_elsewhere(client: Client, pa
 
 def test_a_view_may_have_a_stricter_policy_of_its_own() -> None:
     request = RequestFactory().get("/")
-    answer = say_what_pages_may_load(lambda _: HttpResponse(headers={"Content-Security-Policy": "sandbox"}))(request)
+    answer = set_policies(lambda _: HttpResponse(headers={"Content-Security-Policy": "sandbox"}))(request)
     assert answer["Content-Security-Policy"] == "sandbox"
 
 

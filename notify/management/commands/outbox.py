@@ -58,11 +58,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         with errors_explained():
-            answer = getattr(self, f"_{action}")(**options)
+            answer = _perform(action, options)
         if options["json"]:
             self.stdout.write(json.dumps(answer, default=str))
         elif action == "alert":
-            self.stdout.write("\n".join(self._alert_lines(**answer)))
+            self.stdout.write("\n".join(_alert_lines(**answer)))
         elif action == "status":
             self.stdout.write("\n".join(status.lines(answer)))
         else:
@@ -70,59 +70,56 @@ class Command(BaseCommand):
         if action == "alert" and options["test"] and not all(each["sent"] for each in answer["last_alert"]["channels"]):
             raise CommandError(_("Not every channel accepted the alert."), returncode=1)
 
-    def _status(self, **options: Any) -> dict[str, Any]:
-        return status.Status().as_json()
 
-    def _retry(self, **options: Any) -> dict[str, Any]:
-        chosen = self._chosen(Message.objects.retriable(), **options)
-        return {"retried": actions.in_batches(actions.retry, chosen)}
+def _perform(action: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Do it. Returns the outcome, ready for JSON."""
+    match action:
+        case "retry":
+            return {"retried": actions.in_batches(actions.retry, _chosen(Message.objects.retriable(), options))}
+        case "cancel":
+            return {"cancelled": actions.in_batches(actions.cancel, _chosen(Message.objects.cancellable(), options))}
+        case "resend":
+            return {"resent": len(actions.resend(Message.objects.filter(pk__in=options["ids"])))}
+        case "pause":
+            breaker.pause(options["reason"])
+            return {"relay": "paused"}
+        case "resume":
+            actions.resume()
+            return {"relay": "open"}
+        case "probe":
+            return {"probed": actions.probe(), "relay": Relay.current().state}
+        case "alert":
+            return _alert(options["test"])
+        case "purge":
+            days = conf.NOTIFY_KEEP_DAYS if options["days"] is None else options["days"]
+            if days < 0:
+                raise CommandError(_("--days must be a whole number, 0 or more"), returncode=2)
+            return actions.purge(days=days, visitors=options.get("visitors", False))
+        case _:
+            return status.Status().as_json()
 
-    def _cancel(self, **options: Any) -> dict[str, Any]:
-        chosen = self._chosen(Message.objects.cancellable(), **options)
-        return {"cancelled": actions.in_batches(actions.cancel, chosen)}
 
-    def _resend(self, ids: Sequence[int], **options: Any) -> dict[str, Any]:
-        return {"resent": len(actions.resend(Message.objects.filter(pk__in=ids)))}
+def _chosen(messages: MessageQuerySet, options: dict[str, Any]) -> MessageQuerySet:
+    lookups = {"recipient": "recipient__iexact", "diagnosis": "diagnosis", "contains": "reply__icontains"}
+    wanted = {lookup: options[name] for name, lookup in lookups.items() if options[name]}
+    if options["ids"]:
+        wanted["pk__in"] = options["ids"]
+    if not (wanted or options["all"]):
+        raise CommandError(_("Which messages? Give their numbers, a filter, or --all."), returncode=2)
+    return messages.filter(**wanted)
 
-    def _pause(self, reason: str, **options: Any) -> dict[str, Any]:
-        breaker.pause(reason)
-        return {"relay": "paused"}
 
-    def _resume(self, **options: Any) -> dict[str, Any]:
-        actions.resume()
-        return {"relay": "open"}
+def _alert(test: bool) -> dict[str, Any]:
+    chosen = channels.configured()
+    if not chosen:
+        raise CommandError(_("NOTIFY_ALERT_URLS is not set: no alert is sent."), returncode=2)
+    if not channels.is_installed():
+        raise CommandError(channels.missing(), returncode=2)
+    if test:
+        alerts.test()
+    return {"to": [channel.name for channel in chosen], "last_alert": status.alert_facts(status.Status().last_alert)}
 
-    def _probe(self, **options: Any) -> dict[str, Any]:
-        return {"probed": actions.probe(), "relay": Relay.current().state}
 
-    def _alert(self, test: bool, **options: Any) -> dict[str, Any]:
-        chosen = channels.configured()
-        if not chosen:
-            raise CommandError(_("NOTIFY_ALERT_URLS is not set: no alert is sent."), returncode=2)
-        if not channels.is_installed():
-            raise CommandError(channels.missing(), returncode=2)
-        if test:
-            alerts.test()
-        return {
-            "to": [channel.name for channel in chosen],
-            "last_alert": status.alert_facts(status.Status().last_alert),
-        }
-
-    def _alert_lines(self, *, to: Sequence[str], last_alert: dict[str, Any] | None) -> list[str]:
-        found = [printable(_("alerts are sent to  %s") % ", ".join(to))]
-        return found + (status.alert_lines(last_alert) if last_alert else [_("last alert  none yet")])
-
-    def _purge(self, days: int | None, visitors: bool = False, **options: Any) -> dict[str, Any]:
-        days = conf.NOTIFY_KEEP_DAYS if days is None else days
-        if days < 0:
-            raise CommandError(_("--days must be a whole number, 0 or more"), returncode=2)
-        return actions.purge(days=days, visitors=visitors)
-
-    def _chosen(self, messages: MessageQuerySet, *, ids: Sequence[int], all: bool, **options: Any) -> MessageQuerySet:
-        lookups = {"recipient": "recipient__iexact", "diagnosis": "diagnosis", "contains": "reply__icontains"}
-        wanted = {lookup: options[name] for name, lookup in lookups.items() if options[name]}
-        if not (ids or all or wanted):
-            raise CommandError(_("Which messages? Give their numbers, a filter, or --all."), returncode=2)
-        if ids:
-            wanted["pk__in"] = ids
-        return messages.filter(**wanted)
+def _alert_lines(to: Sequence[str], last_alert: dict[str, Any] | None) -> list[str]:
+    found = [printable(_("alerts are sent to  %s") % ", ".join(to))]
+    return found + (status.alert_lines(last_alert) if last_alert else [_("last alert  none yet")])

@@ -94,6 +94,14 @@ class TestDeliver:
         with pytest.raises(CommandError, match="The database does not answer: away"):
             run("deliver")
 
+    def test_so_is_one_that_goes_away_after_the_last_message(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail() -> None:
+            raise OperationalError("away")
+
+        monkeypatch.setattr(Relay, "current", fail)
+        with pytest.raises(CommandError, match=r"The database does not answer: away\. Nothing is lost"):
+            run("deliver")
+
     def test_a_terminal_gets_a_bar(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
         queue(2)

@@ -65,11 +65,11 @@ class Command(BaseCommand):
             while notify_due() and not stop.is_set():
                 pass  # it stores a limited number at a time
             tally = worker.deliver_due(connections=connections, stop=stop, progress=self._progress())
-        dispatch.look()
-        if (relay := Relay.current()).state != Relay.State.OPEN:
+            dispatch.look()
+            relay, waiting = Relay.current(), Message.objects.unfinished().count()
+        if relay.state != Relay.State.OPEN:
             said = {"state": relay.get_state_display(), "reason": relay.reason}
             self.stderr.write(printable(_("The mail server is %(state)s: %(reason)s") % said))
-        waiting = Message.objects.unfinished().count()
         self.stdout.write(f"sent {tally.sent}, retry {tally.retry}, failed {tally.failed}, waiting {waiting}")
 
     def _progress(self) -> worker.Progress | None:

@@ -1,7 +1,7 @@
 """MAIL_BACKEND=inbox: delivered mails become files in var/inbox, and /inbox/ shows them on the developer's own machine.
 
-Files, not rows of the outbox: what is shown is what the transport was given, also by `sendtestmail`, which does not go
-through the outbox. Any process may deliver: a file appears whole or not at all.
+Files, not rows of the outbox: they show what the transport was given, also by `sendtestmail`, which bypasses the
+outbox. Any process may deliver: a file appears complete or not at all.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ KEPT = 200  # mails, the newest
 HEAD = 16_384  # bytes of a mail that the list reads
 LOOPBACK = ("127.0.0.1", "::1")
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
-# A proxy adds at least one of them. Behind one every client has the proxy's address, a loopback one perhaps.
+# A proxy adds at least one of them. Behind it every client has the proxy's address, which may be a loopback one.
 OF_PROXIES = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
-NAME = r"[0-9]{20}-[0-9a-f]{8}"  # nanoseconds since 1970, and what tells two of one moment apart
+NAME = r"[0-9]{20}-[0-9a-f]{8}"  # nanoseconds since 1970, and a random part
 
 
 class EmailBackend(dummy.EmailBackend):
@@ -56,7 +56,8 @@ class EmailBackend(dummy.EmailBackend):
         for message in email_messages:
             name = self._keep(_envelope(message) + message.message().as_bytes())
             self.last_reply = f"kept in the inbox as {name}"
-        self._forget_old()
+        for path in _newest_first(self._folder)[KEPT:]:
+            path.unlink(missing_ok=True)
         return len(email_messages)
 
     def _keep(self, mail: bytes) -> str:
@@ -72,13 +73,9 @@ class EmailBackend(dummy.EmailBackend):
             raise
         return name
 
-    def _forget_old(self) -> None:
-        for path in sorted(self._folder.glob("[0-9]*.eml"), reverse=True)[KEPT:]:
-            path.unlink(missing_ok=True)
-
 
 def _envelope(message: EmailMessage) -> bytes:
-    """What the last mail server on the way adds (RFC 5321 4.4, RFC 9228)."""
+    """The header fields that the last mail server adds (RFC 5321 4.4, RFC 9228)."""
     fields = {"Return-Path": f"<{bare_address(message.from_email)}>", "Delivered-To": ", ".join(message.recipients())}
     return "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in fields.items()).encode()
 
@@ -95,7 +92,7 @@ class Mail(NamedTuple):
 
 
 def is_open_to(request: HttpRequest) -> bool:
-    """Whether there is an inbox, and the client is on this machine and asks for it by this machine's own name."""
+    """Whether there is an inbox, and the client is on this machine and uses a local host name."""
     return (
         settings.DEBUG
         and settings.MAIL_BACKEND == "inbox"
@@ -111,10 +108,10 @@ def link(request: HttpRequest) -> dict[str, str]:
 
 
 def _etag(request: HttpRequest) -> str | None:
-    """Changes with the mails, the language, and each minute, as ages are shown."""
+    """Changes with the mails, the language, and every minute, because ages are shown."""
     if not is_open_to(request):
         return None
-    shown = [*(path.name for path in _newest_first()), get_language(), str(int(time.time()) // 60)]
+    shown = [*(path.name for path in _newest_first(_folder())), get_language(), str(int(time.time()) // 60)]
     return f'"{sha256(repr(shown).encode()).hexdigest()[:32]}"'
 
 
@@ -124,14 +121,14 @@ def _etag(request: HttpRequest) -> str | None:
 def index(request: HttpRequest) -> HttpResponse:
     """The mails that were delivered, newest first."""
     _require_open(request)
-    mails = [mail for path in _newest_first() if (mail := _listed(path))]
+    mails = [mail for path in _newest_first(_folder()) if (mail := _listed(path))]
     return render(request, "inbox/index.html", {"mails": mails})
 
 
 @require_safe
 @cache_control(private=True, no_store=True)
 def mail(request: HttpRequest, name: str) -> HttpResponse:
-    """What one mail says: HTML in a frame, text, attachments and headers."""
+    """One mail: HTML in a frame, text, attachments and headers."""
     raw, size = _beginning(request, name)
     content = display.read(raw)
     context = {
@@ -148,7 +145,7 @@ def mail(request: HttpRequest, name: str) -> HttpResponse:
 @xframe_options_sameorigin
 @cache_control(private=True, no_store=True)
 def html(request: HttpRequest, name: str) -> HttpResponse:
-    """The HTML part for the frame: it can do nothing but be looked at."""
+    """The HTML part for the frame, made inert."""
     return message_page.framed(display.read(_beginning(request, name)[0]).html or "", addresses=False)
 
 
@@ -184,12 +181,12 @@ def _path(name: str) -> Path:
     return _folder() / f"{name}.eml"
 
 
-def _newest_first() -> list[Path]:
-    return sorted((path for path in _folder().glob("*.eml") if re.fullmatch(NAME, path.stem)), reverse=True)
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("*.eml") if re.fullmatch(NAME, path.stem)), reverse=True)
 
 
 def _beginning(request: HttpRequest, name: str) -> tuple[bytes, int]:
-    """The first bytes of a mail, as many as its pages read, and how many it has. Raises Http404."""
+    """The first bytes of a mail, as many as its pages read, and its size. Raises Http404."""
     _require_open(request)
     try:
         with _path(name).open("rb") as file:

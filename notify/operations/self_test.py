@@ -57,17 +57,19 @@ class Problem:
 
 @dataclass
 class Report:
-    """`exit_code`: 0 done, 1 the relay or the way to it failed, 2 configured wrongly."""
-
     stages: list[Stage] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    exit_code: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 the relay or the connection to it failed, 2 configured wrongly."""
+        return max((2 if problem.stage == "config" else 1 for problem in self.problems), default=0)
 
     def as_json(self) -> dict[str, Any]:
         facts = asdict(self)
         for stage in facts["stages"]:
             stage["ms"] = stage["ms"] and round(stage["ms"], 1)
-        return {"ok": self.exit_code == 0, **facts}
+        return {"ok": self.exit_code == 0, **facts, "exit_code": self.exit_code}
 
     def explanations(self) -> list[str]:
         """The lines below the stages; what several failures have in common is said once."""
@@ -151,7 +153,6 @@ class SelfTest:
             self._say(FAIL, "config", problem.msg)
             self.report.problems.append(Problem(stage="config", fix=problem.hint or "", diagnosis=problem.id or ""))
         if errors:
-            self.report.exit_code = 2
             return False
         self._say(PASS, "config", transport.describe())
         for warning in self._warnings():
@@ -211,7 +212,6 @@ class SelfTest:
         stage = _SHOWN_AS.get(facts.phase, facts.phase)
         words = f"{recipient}: {facts.words}" if recipient else facts.words
         self._say(FAIL, stage, words, self._last)
-        self.report.exit_code = 2 if facts.phase == "config" else 1
         known = rules.diagnose(facts, provider=transport.provider())
         if known and (better := modes.advice(facts, known, self._options)):
             known = replace(known, fix=better)
@@ -254,7 +254,6 @@ class SelfTest:
         """Keep why a stage failed; `fix` is for where the cause is not known."""
         cause, fix, id = (str(known.cause), conf.named(known.fix), known.id) if known else ("", fix, "")
         self.report.problems.append(Problem(stage=stage, words=words, cause=cause, fix=fix, diagnosis=id))
-        self.report.exit_code = self.report.exit_code or 1
 
     def _say(self, status: str, name: str, detail: str, started: float | None = None) -> None:
         ms = None if started is None else (time.monotonic() - started) * 1000

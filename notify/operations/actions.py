@@ -27,10 +27,10 @@ from notify.rendering.message import build, new_message_id, site_time
 
 State = Message.State
 POLL_SECONDS = 0.2
-ADDRESSES = 10  # that a person may type in one line
+ADDRESSES = 10  # at most, typed in one line
 PURGED_AT_ONCE = 1000  # rows in one transaction: a purge of a million blocks no other process
 CHANGED_AT_ONCE = 5000  # likewise
-UNFOLDED = timedelta(days=3)  # counts of hours that a purge leaves as they are: the desk's chart shows two days
+UNFOLDED = timedelta(days=3)  # a purge leaves counts of these hours as they are: the dashboard's chart shows two days
 
 _route = lazy(transport.describe, str)  # in the language of the mail, not of the user
 
@@ -138,7 +138,7 @@ def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> 
     _delete(Alert.objects.filter(created_at__lt=before).exclude(pk__in=newest))
     counts.fold(min(before, now - UNFOLDED))
     if visitors:
-        # By name: only the site that has the page has visitors.
+        # By name: other projects do not install this app.
         removed["visitors"] = _delete(apps.get_model("visitors", "Visitor").objects.filter(created_at__lt=before))
     return removed
 
@@ -148,8 +148,8 @@ def _delete_messages(rows: MessageQuerySet) -> int:
     total = 0
     while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:PURGED_AT_ONCE]):
         with transaction.atomic():
-            # Locked under its condition, for Django deletes by key what it has read: an operator may retry a message
-            # meanwhile. The bodies, too: two purges at a time would each see the other's messages and leave the body.
+            # Locked under the same condition, as Django deletes by key: an operator may retry a message meanwhile. The
+            # bodies, too: of two purges at a time each would see the other's messages, and leave the body.
             locked = rows.filter(pk__in=keys).order_by("pk").select_for_update()
             found = dict(locked.values_list("pk", "body_id"))
             bodies = Body.objects.filter(pk__in=set(found.values()))
@@ -169,7 +169,7 @@ def _delete(rows: Any) -> int:
 
 
 def _recipients(message: Message) -> list[str]:
-    """The row's own; of a whole message of which some were refused, and so have rows beside it, each of the others."""
+    """The row's own. For a whole message of which some were refused, and so have rows of their own: the others."""
     named = attributes.whole_message(message.body.attributes, message.recipient)
     refused = set(message.body.messages.exclude(pk=message.pk).values_list("recipient", flat=True)) if named else set()
     return [each for each in named if each not in refused] if refused else [message.recipient]

@@ -1,4 +1,4 @@
-"""Reports outside of mail that mail does not work, and that it works again: each change once; and the heartbeat.
+"""Alerts, sent outside of mail: that mail does not work, and that it works again, once per change. And the heartbeat.
 
 Every process that delivers calls `look` every few seconds. Rows of Alert hold what was reported: of the processes that
 notice a change one stores it, and one at a time sends it. Nothing is sent within a transaction. A channel is not sent
@@ -34,22 +34,22 @@ About, Kind = Alert.About, Alert.Kind
 HOUR = timedelta(hours=1)
 RETRY_FOR = HOUR
 BACKOFF = (30, 60, 120, 240, 480, 900)  # seconds after a report that a channel did not accept
-LEASE = timedelta(seconds=channels.DEADLINE + 40)  # after it, the process that had a report is taken to be dead
+LEASE = timedelta(seconds=channels.DEADLINE + 40)  # then the process that was sending a report is considered dead
 HEARTBEAT_EVERY = timedelta(seconds=60)
-PATIENCE = timedelta(seconds=60)  # for the proof that a relay that was opened again works, and for its queue to drain
-# Where it works less is reported at once; where it works more, only when all of it works.
+PATIENCE = timedelta(seconds=60)  # for a relay that was opened again to prove that it works, and to drain its queue
+# A change for the worse is reported at once, one for the better only when all mail works.
 RANK = {Kind.WORKS: 0, Kind.OVERDUE: 1, Kind.DOWN: 2, Kind.HELD: 3}
 
 
 def is_configured() -> bool:
-    """Whether there is anything to look for."""
+    """Whether there are alerts or a heartbeat to send."""
     return bool(channels.configured() or conf.NOTIFY_HEARTBEAT_URL)
 
 
 def look() -> None:
-    """Report what has changed, and what was not accepted before; ping the heartbeat. Takes DEADLINE for each at most.
+    """Report what has changed, and what was not accepted before; ping the heartbeat. Each takes DEADLINE at most.
 
-    One query where mail works and nothing is due. Raises DatabaseError.
+    One query if mail works and nothing is due. Raises DatabaseError.
     """
     if not is_configured() or not _is_worth_a_look():
         return
@@ -127,7 +127,7 @@ def _notice_delivery(status: Status) -> None:
 
 
 def _found(status: Status) -> Alert.Kind | None:
-    """How mail works now; None while that is not to be reported, or not known."""
+    """The state of mail now; None while it is not to be reported, or not known."""
     relay, now = status.relay, status.now
     match relay.state:
         case Relay.State.HELD:
@@ -142,7 +142,7 @@ def _found(status: Status) -> Alert.Kind | None:
 
 
 def _has_recovered(status: Status, last: Alert) -> bool:
-    """Whether the open relay has proved that it works, and has drained what had queued before; waits only so long."""
+    """Whether the relay that was opened again has proved that it works, and has drained its queue; or took too long."""
     opened, now = status.relay.since, status.now
     was_opened = opened > last.since
     if was_opened and now - opened > max(PATIENCE, timedelta(seconds=2 * conf.MAIL_TIMEOUT)):
@@ -194,7 +194,7 @@ def _last(about: str) -> Alert | None:
 
 
 def _is_being_sent(alert: Alert, now: datetime) -> bool:
-    """In another process: what comes after it must not overtake it."""
+    """Whether another process is sending it: a later alert must not overtake it."""
     return bool(alert.due_at and alert.due_at > now and any(each["state"] == "sending" for each in alert.results))
 
 
@@ -240,7 +240,7 @@ def _result(channel: Channel, said: str) -> dict[str, str]:
 
 
 def _beat(status: Status) -> None:
-    """Ping where mail works, at most once a minute of all processes; on hold report the failure, first at once."""
+    """Ping if mail works, once a minute over all processes; report the failure if it is on hold, first at once."""
     url, found = conf.NOTIFY_HEARTBEAT_URL, _found(status)
     if found == Kind.HELD:
         url = channels.fail_url(url)
@@ -270,7 +270,7 @@ def _moment(moment: datetime) -> str:
 
 
 def _link(view: str, query: str = "") -> str:
-    """The address of a page of the admin; "" in a project that has none, or does not say where its site is."""
+    """The URL of a page of the admin; "" in a project without an admin, or that does not set the site's URL."""
     try:
         return f"{conf.site_url()}{reverse(view)}{query}" if conf.site_url() else ""
     except NoReverseMatch:

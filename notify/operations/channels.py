@@ -1,6 +1,6 @@
 """Where alerts go: the addresses in NOTIFY_ALERT_URLS, as Apprise reads them, and the heartbeat's address.
 
-Both are secrets. What is shown of them is the service and, where it is a real one, the host.
+Both are secrets. Only the service is shown, and the host where it is a real one.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ from notify.smtp.secret import MASK, Secret, hush
 
 DEADLINE = 20.0  # seconds, for all channels together
 SAID_LENGTH = 300
-SHORTEST_TOKEN = 8  # characters of a part of an address that is taken for a token
-LONGEST_WORD = 15  # letters of one that is taken for a word, such as "services"
+SHORTEST_TOKEN = 8  # characters; a shorter part of an address is not a token
+LONGEST_WORD = 15  # letters; a part of at most so many may be a word, such as "services"
 _SEPARATOR = re.compile(r"[\s,]+(?=[A-Za-z0-9]{1,20}://)")  # as Apprise has it: a URL may hold commas
-# Services for which a path with /fail at its end is no report of a failure.
+# Services that do not take /fail at the end of the path for the report of a failure.
 _KNOW_NO_FAIL = re.compile(r"/api/push/|^https?://(?:[\w-]+\.)*(?:cronitor\.(?:io|link)|nosnch\.in)(?:[/:]|$)|\?")
 
 
@@ -43,31 +43,33 @@ class Channel:
 
     @property
     def mark(self) -> str:
-        """Tells it from others, and nothing about it."""
+        """An id that reveals nothing about the address."""
         return hmac.new(settings.SECRET_KEY.encode(), self.url.encode(), hashlib.sha256).hexdigest()[:12]
 
     @cached_property
     def _service(self) -> Any:
-        """Apprise's object for it, None if it is no address that Apprise knows. Raises ModuleNotFoundError."""
+        """Apprise's object for the address; None if Apprise does not understand it or is not installed."""
+        if not is_installed():
+            return None
         _mask_logs()
         return import_module("apprise").Apprise.instantiate(str(self.url), suppress_exceptions=True)
 
     @property
     def is_understood(self) -> bool:
-        """Whether Apprise can use it. Raises ModuleNotFoundError."""
+        """Whether Apprise can use it."""
         return self._service is not None
 
     @property
     def name(self) -> str:
         """For people, without a secret: `Mattermost chat.example.com`, `Telegram`, or the scheme."""
-        if not is_installed() or not self.is_understood:
+        if not self.is_understood:
             return f"{self.url.partition('://')[0]}://{MASK}"
         host = str(self._service.host or "")
         known = _is_real(host) and any("{host}" in template for template in self._service.templates)
         return f"{self._service.service_name} {host}" if known else str(self._service.service_name)
 
     def send(self, title: str, text: str, *, kind: str) -> str:
-        """ "" where the service took it, else why it did not. `kind`: failure, success or info."""
+        """Returns "" if the service accepted it, else why it did not. `kind`: failure, success or info."""
         if not is_installed():
             return missing()
         if not self.is_understood:
@@ -89,12 +91,12 @@ def configured() -> list[Channel]:
 
 
 def is_installed() -> bool:
-    """Whether Apprise is."""
+    """Whether Apprise is installed."""
     return find_spec("apprise") is not None
 
 
 def missing() -> str:
-    """What to do where Apprise is not installed."""
+    """What to do if Apprise is not installed."""
     return _("NOTIFY_ALERT_URLS needs the package apprise, which is not installed: pip install apprise")
 
 
@@ -108,7 +110,7 @@ def send(channels: Sequence[Channel], title: str, text: str, *, kind: str) -> di
 
 
 def ping(url: str) -> str:
-    """Ask the heartbeat's address; "" for an answer below 400, else why not."""
+    """Request the heartbeat's address. Returns "" for a status below 400, else what was wrong."""
 
     def ask() -> str:
         request = urllib.request.Request(url, headers={"User-Agent": "flasky-notify"})  # noqa: S310  (settings say http)
@@ -120,18 +122,18 @@ def ping(url: str) -> str:
 
 
 def fail_url(url: str) -> str:
-    """Where a failure is reported: `/fail` at the end of the address; "" for services that do not know that."""
+    """Where a failure is reported: the address with `/fail` at its end; "" for services without one."""
     return "" if _KNOW_NO_FAIL.search(url) else f"{url.rstrip('/')}/fail"
 
 
 def secrets() -> list[str]:
-    """The parts of these addresses that are masked wherever they show."""
+    """The parts of these addresses that must not be shown anywhere."""
     urls = [*(channel.url for channel in configured()), conf.NOTIFY_HEARTBEAT_URL or ""]
     return list(dict.fromkeys(part for url in urls for part in _parts(url)))
 
 
 class Mask(logging.Filter):
-    """Takes the parts of our addresses out of what libraries log at their lower levels."""
+    """Redacts our addresses in what libraries log at their lower levels."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = hush(record.getMessage(), secrets()), ()
@@ -151,12 +153,12 @@ def _parts(url: str) -> Iterator[str]:
     rest = url.partition("://")[2]
     *logins, place = rest.rsplit("@", 1)
     user, *passwords = "".join(logins).split(":", 1)
-    found = [*filter(None, passwords), *([user] if _is_token(unquote(user)) else [])]  # a user may be a name to show
+    found = [*filter(None, passwords), *([user] if _is_token(unquote(user)) else [])]  # a user may be a display name
     try:
         # urlsplit() knows no query or fragment of some schemes, and folds the host.
         parsed = urlsplit(f"http://{place}")
         host = re.split(r"[/?#]", place, maxsplit=1)[0]
-    except ValueError:  # no address at all: all of it, then
+    except ValueError:  # not an address: redact all of it
         yield rest
         return
     pieces = [] if _is_real(host) else host.split(":")
@@ -175,7 +177,7 @@ def _is_token(piece: str) -> bool:
 
 
 def _is_real(host: str) -> bool:
-    """Whether it is a host. In the addresses of many services a token takes its place, and has no dot."""
+    """Whether it is a host name. Addresses of many services have a token in its place, which has no dot."""
     return host.split(":")[0] == "localhost" or "." in host or host.startswith("[")
 
 

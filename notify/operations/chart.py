@@ -1,7 +1,7 @@
-"""Hours of delivery as a picture: counts in, rectangles out. Above the line what was sent, below it what was not.
+"""The chart of delivery by the hour: turns counts into rectangles, sent above the line, the rest below it.
 
-Both sides have the same scale; what happened at all is LEAST high, so that one failure is seen beside a thousand mails.
-Sizes are whole units of the picture's own grid: the page stretches it, and puts the words beside it.
+Both sides have the same scale. A bar is at least LEAST high, so that one failure is visible beside a thousand mails.
+Sizes are whole units of the picture's own grid: the page stretches it, and adds the words.
 """
 
 import math
@@ -15,7 +15,7 @@ from notify.delivery.counts import Hour
 
 PITCH, BAR = 20, 16  # an hour's width, and its bar's
 ABOVE, BELOW = 150, 60  # heights: 5 to 2, so that a scale that ends at a multiple of 5 has whole numbers at both ends
-LEAST = 4  # one mail is to be seen, however many others there are
+LEAST = 4  # the height of one mail, however many others there are
 LABEL_EVERY = 12  # hours
 
 
@@ -33,7 +33,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """`top` and `bottom`: how many mails, or attempts, the full height above and below the line stands for."""
+    """`top` and `bottom`: how many messages, or attempts, the full height above and below the line means."""
 
     columns: list[Column]
     top: int
@@ -49,7 +49,7 @@ class Chart:
 
     @property
     def labels(self) -> list[datetime]:
-        """Evenly spread times to stand under the picture."""
+        """The times below the picture, evenly spread."""
         return [column.hour.begins for column in self.columns[::LABEL_EVERY]]
 
     @property
@@ -69,7 +69,7 @@ def draw(hours: Sequence[Hour]) -> Chart:
 
 
 def ceiling(number: int) -> int:
-    """The next of 5, 10, 20, 50, 100 … that is not less."""
+    """The smallest of 5, 10, 20, 50, 100 … that is not less."""
     step = 5
     while number > step:
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2

@@ -1,4 +1,4 @@
-"""System checks: what is configured wrongly, said before a mail is lost to it. E stops, W warns."""
+"""System checks: finds wrong configuration before a mail fails because of it. E stops the start, W warns."""
 
 import contextlib
 import ipaddress
@@ -131,7 +131,7 @@ def _sender_problems(options: dict[str, Any]) -> Problems:
 
 @_registered()
 def check_secret_expiry() -> Problems:
-    """The date is the operator's to set: no answer of a provider tells it."""
+    """The operator sets the date, because providers do not report it."""
     ends = conf.MAIL_OAUTH_EXPIRES
     today = site_time(timezone.now()).date()
     if ends is None or _oauth() is None or ends > today + EXPIRY_WARNING:
@@ -150,7 +150,7 @@ def check_secret_expiry() -> Problems:
 
 @_registered(Tags.database)
 def check_permission_expiry() -> Problems:
-    """Of a refresh token, where the provider said when it ends."""
+    """For a refresh token whose expiry the provider reported."""
     if (configured := _oauth()) is None:
         return
     soon = timezone.now() + EXPIRY_WARNING

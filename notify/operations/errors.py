@@ -25,9 +25,9 @@ REQUEST = "\nRequest information:"  # after the traceback, in Django's report
 
 
 class AdminEventHandler(AdminEmailHandler):
-    """Takes the place of django.utils.log.AdminEmailHandler in LOGGING, and its options.
+    """Replaces django.utils.log.AdminEmailHandler in LOGGING, with the same options.
 
-    An event outlives the transaction it reports: where that is rolled back, the event is not.
+    If the transaction that failed is rolled back, the event is kept.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -51,8 +51,8 @@ class AdminEventHandler(AdminEmailHandler):
         key = uuid.uuid4().hex
 
         def write() -> None:
-            # Of those of a kind that wait for a digest one keeps all of its report, or the table grows by each: the
-            # others go without the request's variables and the settings, which are most of it.
+            # Of the errors of a kind that wait for a digest, only one keeps its full report. The others are stored
+            # without the request's variables and the settings, which are most of a report.
             counted = conf.NOTIFY_INTERVAL and events.waiting().filter(topic=topic).exists()
             notify_admins(
                 topic,
@@ -69,7 +69,7 @@ class AdminEventHandler(AdminEmailHandler):
 
 
 def take_over() -> None:
-    """Let Django's own handler, wherever LOGGING has it, fold errors, too; subclasses of a project are left alone."""
+    """Make Django's own handler, wherever LOGGING has it, fold errors, too; a project's subclasses stay as they are."""
     loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
         if type(handler) is AdminEmailHandler:

@@ -1,4 +1,4 @@
-"""Health, for machines that ask: /livez and /readyz for this process, /mailz for mail."""
+"""Health checks over HTTP: /livez and /readyz for this process, /mailz for mail."""
 
 import threading
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from notify import conf
 from notify.operations import machines, metrics
 from notify.operations.status import Status
 
-_is_migrated = threading.Event()  # the schema is at least as new as the code: it is not looked at again
+_is_migrated = threading.Event()  # set once the schema is as new as the code; then it is not checked again
 
 
 @require_safe
 @never_cache
 def livez(request: HttpRequest) -> JsonResponse:
-    """200 while this process answers at all."""
+    """200 if this process answers at all."""
     return JsonResponse({"status": "ok"})
 
 

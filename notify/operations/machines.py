@@ -1,4 +1,4 @@
-"""What differs between machines, though it should not: mail settings, SECRET_KEY, clock; code and the schema."""
+"""Differences between machines: mail settings, SECRET_KEY and clock of workers; migrations of code and database."""
 
 from collections import defaultdict
 
@@ -12,7 +12,7 @@ from notify.models import Relay
 
 
 def disagreements() -> list[str]:
-    """A sentence for each thing in which workers that were seen lately differ; each names their hosts."""
+    """What differs between the workers seen lately, a sentence each, with their hosts."""
     seen = breaker.workers()
     found = []
     configurations = _hosts_by(seen, "fingerprint")

@@ -1,9 +1,8 @@
-"""Numbers for Prometheus at /metrics, read from the database at each scrape: any process answers for all of them.
+"""Metrics for Prometheus at /metrics, read from the database at each scrape: any process answers for all of them.
 
-What counts up (`_total`, `_count`, `_sum`) is the table of hourly counts, which delivery adds to and which nothing
-takes from: neither a purge nor the retry of a failed message makes a counter go down. A worker that is killed takes up
-to ten seconds of its `sent` with it. Queued and failed messages are counted in the table of messages.
-Labels `cause` are ids of diagnoses, "unknown" for a reply that is none of them.
+Counters (`_total`, `_count`, `_sum`) are sums of the table of hourly counts. They never decrease: neither a purge nor
+the retry of a failed message changes that table. If a worker is killed, up to ten seconds of its `sent` are missing.
+Queued and failed messages are counted in the table of messages. Labels `cause` are ids of diagnoses, or "unknown".
 """
 
 from collections import Counter
@@ -54,15 +53,15 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def has_token(request: HttpRequest) -> bool:
-    """Whether the request bears NOTIFY_METRICS_TOKEN."""
+    """Whether the request has NOTIFY_METRICS_TOKEN as its bearer token."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     expected = conf.NOTIFY_METRICS_TOKEN
     return scheme.lower() == "bearer" and bool(expected) and constant_time_compare(token.strip(), expected)
 
 
 def may_see_relay(request: HttpRequest) -> bool:
-    """Whether it bears the token, or comes from staff who may see the relay. Raises DatabaseError."""
-    if "Authorization" in request.headers:  # then a session does not count: a wrong token is to be noticed
+    """Whether the request has the token, or comes from staff who may see the relay. Raises DatabaseError."""
+    if "Authorization" in request.headers:  # a session does not make up for a wrong token, which would go unnoticed
         return has_token(request)
     user = _user(request)
     return bool(user and user.is_active and getattr(user, "is_staff", False) and user.has_perm(VIEW))

@@ -24,15 +24,15 @@ from notify.smtp.diagnosis.causes import PASSING
 from notify.smtp.failure import Failure, one_line
 
 PASS, WARN, FAIL, SKIP = "PASS", "WARN", "FAIL", "SKIP"
-_SHOWN_AS = {"end": "data"}  # the reply to the data is what "data" means to readers
-PATIENCE_SECONDS = 2  # in which a relay that was corrected is noticed and tried
+_SHOWN_AS = {"end": "data"}  # to readers, "data" is the reply to the data
+PATIENCE_SECONDS = 2  # for the worker to notice that the relay was corrected, and to try it
 _STOPPED = (Relay.State.HELD, Relay.State.PAUSED)
 _OF_THE_MESSAGE = ("sender", "recipient", "data", "end")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One line: how it went, which stage, what there is to say, milliseconds (None where nothing was timed)."""
+    """One line: the status, the stage's name, a detail, and milliseconds (None if nothing was timed)."""
 
     status: str
     name: str
@@ -72,7 +72,7 @@ class Report:
         return {"ok": self.exit_code == 0, **facts, "exit_code": self.exit_code}
 
     def explanations(self) -> list[str]:
-        """The lines below the stages; what several failures have in common is said once."""
+        """The lines below the stages; a line that several failures have in common is there once."""
         lines = [
             one_line(f"{name}: {text}")
             for problem in self.problems
@@ -147,7 +147,7 @@ class SelfTest:
         return self.report
 
     def _configured(self) -> bool:
-        """Mistakes that need no network; False where going on is pointless."""
+        """Report mistakes found without a network. False if they make going on pointless."""
         errors = [problem for problem in checks.check_mail_settings(None) if problem.is_serious()]
         for problem in errors:
             self._say(FAIL, "config", problem.msg)

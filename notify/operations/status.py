@@ -23,7 +23,7 @@ from notify.smtp.failure import printable
 HOURS = 48
 DAY = 24
 FAILING_SHOWN = 5
-NEWEST = 20  # messages sent since the newest deferral, after which that is no news any more
+NEWEST = 20  # messages sent since a deferral, after which it is not shown any more
 State = Message.State
 
 _WHO_DELIVERS = {
@@ -70,12 +70,12 @@ class Status:
 
     @property
     def route(self) -> str:
-        """The way to the relay, without a secret."""
+        """The mail server and how it is reached, without a secret."""
         return transport.describe()
 
     @cached_property
     def oldest_due(self) -> datetime | None:
-        """Since when the message or event that is due longest has been due; None if none is.
+        """When the message or event that has been due longest became due; None if none is due.
 
         Events count, too: without a worker they do not become messages.
         """
@@ -94,7 +94,7 @@ class Status:
 
     @cached_property
     def failed(self) -> int:
-        """Messages that stay failed until a person acts."""
+        """Messages that failed permanently."""
         return Message.objects.filter(state=State.FAILED).count()
 
     @cached_property
@@ -138,12 +138,12 @@ class Status:
 
     @cached_property
     def disagreements(self) -> Sequence[str]:
-        """What differs between machines, a sentence each."""
+        """What differs between workers, a sentence each."""
         return machines.disagreements()
 
     @cached_property
     def last_alert(self) -> Alert | None:
-        """The newest report outside of mail, or test of one."""
+        """The newest alert, or test of one."""
         return Alert.objects.exclude(about=Alert.About.HEARTBEAT).first()
 
     @cached_property
@@ -159,7 +159,7 @@ class Status:
 
     @property
     def verdict(self) -> Verdict:
-        """What an operator sees first."""
+        """Whether mail works, why not, and what to do."""
         held, down = _("Delivery is on hold: action required."), _("Delivery is interrupted; retrying automatically.")
         if stopped := self._stopped(held=held, down=down):
             return stopped
@@ -258,7 +258,7 @@ class Status:
 
 
 def alert_facts(alert: Alert | None) -> dict[str, Any] | None:
-    """Plain values, ready for JSON: what was reported outside of mail, when, and what came of it."""
+    """Plain values, ready for JSON: an alert's title, time and outcome by channel."""
     if alert is None:
         return None
     channels = [{"to": to, "outcome": outcome, "sent": sent} for to, outcome, sent in alert.outcomes]

@@ -24,7 +24,7 @@ BAR = 30  # characters
 
 
 class Command(BaseCommand):
-    requires_system_checks = ("notify",)  # those of pages, models and addresses are the web process's, and take time
+    requires_system_checks = ("notify",)  # the others concern web processes, and take time
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         if not 1 <= connections <= 256:
             raise CommandError(_("--connections must be a number from 1 to 256"), returncode=2)
         if getattr(self, "_called_from_command_line", False):  # not by call_command
-            gc.freeze()  # what is loaded by now stays: neither the work nor the end looks through it for garbage
+            gc.freeze()  # what is loaded by now is needed to the end: not to be searched for garbage
         dispatch.disable()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

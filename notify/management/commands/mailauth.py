@@ -1,4 +1,4 @@
-"""manage.py mailauth: sign in once for the mailbox that sends, see how long that lasts, or take it back."""
+"""manage.py mailauth: sign in once for the mailbox that sends, show how long that lasts, or revoke it."""
 
 import contextlib
 import sys
@@ -27,7 +27,7 @@ from notify.smtp.failure import from_exception, one_line
 
 
 class Command(BaseCommand):
-    requires_system_checks: list[str] = []  # what is missing is said with what to register
+    requires_system_checks: list[str] = []  # missing settings are reported with what to register
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
@@ -127,7 +127,7 @@ class Command(BaseCommand):
             self._say(_("There is nothing to revoke for %s.") % configuration.username)
             return
         at_provider = False
-        with contextlib.suppress(TokenRefused):  # unreadable here, or void there: only what is stored is left
+        with contextlib.suppress(TokenRefused):  # unreadable here, or invalid there: delete what is stored
             token = store.refresh_token(row, configuration)
             if token and configuration.authority.revoke_url:
                 grants.revoke(configuration, token, Deadline(sign_in.REQUEST_SECONDS))
@@ -150,7 +150,7 @@ class Command(BaseCommand):
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """What the authorization server refused is a CommandError with cause and fix."""
+    """Raise CommandError, with cause and fix, for an error of the authorization server."""
     try:
         yield
     except (TokenRefused, TokenUnavailable) as error:

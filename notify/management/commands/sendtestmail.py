@@ -17,7 +17,7 @@ WAIT_BEYOND_TIMEOUT = 15  # seconds, with --via outbox
 
 
 class Command(BaseCommand):
-    requires_system_checks: list[str] = []  # what is wrong with the configuration is said as a stage
+    requires_system_checks: list[str] = []  # mistakes in the configuration are reported as a stage
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = conf.named(

@@ -11,9 +11,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -102,11 +102,7 @@ def missing() -> str:
 
 def send(channels: Sequence[Channel], title: str, text: str, *, kind: str) -> dict[str, str]:
     """Send to all of them at once; returns by mark "" or why it failed, after DEADLINE seconds at the latest."""
-    calls: dict[str, Callable[[], str]] = {
-        channel.mark: lambda channel=channel: channel.send(title, text, kind=kind)  # type: ignore[misc]
-        for channel in channels
-    }
-    return _within(DEADLINE, calls)
+    return _within(DEADLINE, {channel.mark: partial(channel.send, title, text, kind=kind) for channel in channels})
 
 
 def ping(url: str) -> str:
@@ -181,7 +177,7 @@ def _is_real(host: str) -> bool:
     return host.split(":")[0] == "localhost" or "." in host or host.startswith("[")
 
 
-def _within(seconds: float, calls: dict[str, Callable[[], str]]) -> dict[str, str]:
+def _within(seconds: float, calls: Mapping[str, Callable[[], str]]) -> dict[str, str]:
     """What the calls return, or why they did not: raised an exception, or took longer than so many seconds."""
     found: dict[str, str] = {}
 

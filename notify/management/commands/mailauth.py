@@ -52,7 +52,7 @@ class Command(BaseCommand):
             elif configuration.app_alone and not (device or browser):
                 self._try_app(configuration)
             else:
-                self._sign_in(configuration, by_device=not browser, by_browser=not device, port=port)
+                self._sign_in(configuration, device=device, browser=browser, port=port)
 
     def _configured(self) -> Configuration:
         plan = transport.options()
@@ -75,18 +75,17 @@ class Command(BaseCommand):
         self._say(_("An access token was issued (%s).") % found.origin)
         self._say(_("Next: manage.py sendtestmail --check"))
 
-    def _sign_in(self, configuration: Configuration, *, by_device: bool, by_browser: bool, port: int) -> None:
+    def _sign_in(self, configuration: Configuration, *, device: bool, browser: bool, port: int) -> None:
         authority = configuration.authority
-        if by_device and authority.device_url:
+        if authority.device_url and not browser:
             answer = self._by_device(configuration)
-        elif by_browser and authority.authorize_url:
+        elif device:
+            words = _("%s does not support device codes for mail: use --browser")
+            raise CommandError(words % authority.host, returncode=2)
+        elif authority.authorize_url:
             answer = self._by_browser(configuration, port)
-        elif by_browser:
-            raise CommandError(_("MAIL_OAUTH_AUTHORIZE_URL is not set, so no one can sign in."), returncode=2)
         else:
-            raise CommandError(
-                _("%s does not support device codes for mail: use --browser") % authority.host, returncode=2
-            )
+            raise CommandError(_("MAIL_OAUTH_AUTHORIZE_URL is not set, so no one can sign in."), returncode=2)
         if not answer.refresh_token:
             raise CommandError(
                 _("%s issued no refresh token. Often MAIL_OAUTH_SCOPE must name offline_access, too.") % authority.host

@@ -141,9 +141,8 @@ def _report_test(request: HttpRequest, message_id: str) -> None:
             outcomes.append(rows.link(request, message, f"{said} {message.reply}"))
             continue
         failed = message.state == Message.State.FAILED
-        verdict = status.outcome(message) if failed else status.why_waiting(message)
         level = max(level, messages.ERROR if failed or status.in_trouble else messages.WARNING)
-        outcomes += [rows.link(request, message, said), *_explained(verdict)]
+        outcomes += [rows.link(request, message, said), *_explained(status.why_not_sent(message))]
     words = ", ".join(message.recipient for message in sent)
     summary = {
         messages.SUCCESS: _("The test mail to %s was sent."),

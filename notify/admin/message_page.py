@@ -59,7 +59,7 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
     found: dict[str, Any] = {
         "message": message,
         "known": _known(message.diagnosis),
-        "waiting": Status().why_waiting(message) if is_unfinished else None,
+        "waiting": Status().why_not_sent(message) if is_unfinished else None,
         "tries": [
             {
                 "number": number,

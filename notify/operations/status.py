@@ -179,12 +179,10 @@ class Status:
             return Verdict("quiet", _("Nothing has been sent yet."), fix=_("Send a test mail to see whether it works."))
         return Verdict("good", _("Mail works."))
 
-    def outcome(self, message: Message) -> Verdict:
-        """Why a message failed, and what to do."""
-        return _of_message(message, "", _("Correct the cause, then retry the message."))
-
-    def why_waiting(self, message: Message) -> Verdict:
-        """Why an unfinished message has not been sent yet, and when the next attempt is due."""
+    def why_not_sent(self, message: Message) -> Verdict:
+        """Why a message has not been sent, what to do, and when the next attempt is due."""
+        if message.state == State.FAILED:
+            return _of_message(message, "", _("Correct the cause, then retry the message."))
         if message.state == State.SENDING and message.due_at > self.now:
             return Verdict("quiet", _("A worker is sending it now."))
         held = _("It waits because the mail server is on hold.")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -120,7 +120,8 @@ def _etag(request: HttpRequest) -> str | None:
 @condition(etag_func=_etag)
 def index(request: HttpRequest) -> HttpResponse:
     """The mails that were delivered, newest first."""
-    _require_open(request)
+    if not is_open_to(request):
+        raise Http404
     mails = [mail for path in _newest_first(_folder()) if (mail := _listed(path))]
     return render(request, "inbox/index.html", {"mails": mails})
 
@@ -160,25 +161,12 @@ def raw(request: HttpRequest, name: str) -> HttpResponse:
 @cache_control(private=True, no_store=True)
 def download(request: HttpRequest, name: str) -> HttpResponse:
     """The mail as a file that mail programs open."""
-    _require_open(request)
-    try:
-        return message_page.as_file(_path(name).read_bytes(), f"{name}.eml")
-    except OSError as error:
-        raise Http404 from error
-
-
-def _require_open(request: HttpRequest) -> None:
-    if not is_open_to(request):
-        raise Http404
+    with _opened(request, name) as file:
+        return message_page.as_file(file.read(), f"{name}.eml")
 
 
 def _folder() -> Path:
     return Path(settings.NOTIFY_TRANSPORT["OPTIONS"]["folder"])
-
-
-def _path(name: str) -> Path:
-    """The file of a name, which the URL pattern has matched against NAME."""
-    return _folder() / f"{name}.eml"
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -187,10 +175,16 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _beginning(request: HttpRequest, name: str) -> tuple[bytes, int]:
     """The first bytes of a mail, as many as its pages read, and its size. Raises Http404."""
-    _require_open(request)
+    with _opened(request, name) as file:
+        return file.read(message_page.SHOWN), os.fstat(file.fileno()).st_size
+
+
+def _opened(request: HttpRequest, name: str) -> BinaryIO:
+    """The file of a mail; the URL pattern has matched its name against NAME. Raises Http404."""
+    if not is_open_to(request):
+        raise Http404
     try:
-        with _path(name).open("rb") as file:
-            return file.read(message_page.SHOWN), os.fstat(file.fileno()).st_size
+        return (_folder() / f"{name}.eml").open("rb")
     except OSError as error:
         raise Http404 from error
 

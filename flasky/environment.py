@@ -246,23 +246,16 @@ def proxy(server: str) -> Secret:
         name = "ALL_PROXY" if text("ALL_PROXY") else "all_proxy"
         bypass = text("NO_PROXY") or text("no_proxy")
         value = "" if proxy_bypass_environment(server, {"no": bypass}) else text(name)
-    if value and "://" not in value:
-        value = f"http://{value}"
-    if value:
-        _validate_proxy(name, value)
-    return Secret(value)
-
-
-def _validate_proxy(name: str, value: str) -> None:
+    if not value:
+        return Secret("")
+    url = value if "://" in value else f"http://{value}"
+    with contextlib.suppress(ValueError):
+        parsed = urlsplit(url)
+        if parsed.hostname and parsed.port and parsed.scheme in ("socks5", "socks5h", "http"):
+            return Secret(url)
+    # The value may contain the proxy's password: it is not shown.
     form = "socks5://user:password@host:port, socks5h://… or http://… (MAIL_PROXY=direct for no proxy)"
-    try:
-        parsed = urlsplit(value)
-        complete = bool(parsed.hostname and parsed.port)
-    except ValueError:
-        complete = False
-    # The value may hold the proxy's password: it is not shown.
-    if not complete or parsed.scheme not in ("socks5", "socks5h", "http"):
-        raise ImproperlyConfigured(f"{name} is not a proxy address; write {form}")
+    raise ImproperlyConfigured(f"{name} is not a proxy address; write {form}")
 
 
 def time_zone(name: str, default: str) -> str:

@@ -1,5 +1,6 @@
 """Redacts what error pages, error mails and logs show: no password anywhere in them, and one line for each record."""
 
+import contextlib
 import logging
 import re
 from typing import Any
@@ -63,18 +64,14 @@ class Line(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        line = printable(self._head(record))
+        record.message, record.asctime = record.getMessage(), self.formatTime(record)
+        line = printable(self.formatMessage(record))
         if not record.name.startswith("django.security"):
             if record.exc_info:
                 line += _indented(self.formatException(record.exc_info))
             if record.stack_info:
                 line += _indented(record.stack_info)
         return hush(line, secrets())
-
-    def _head(self, record: logging.LogRecord) -> str:
-        record.message = record.getMessage()
-        record.asctime = self.formatTime(record)
-        return self.formatMessage(record)
 
 
 def secrets() -> list[str]:
@@ -83,15 +80,19 @@ def secrets() -> list[str]:
     values = [getattr(settings, name) for name in dir(settings) if name.isupper()]
     of_channels = (settings.NOTIFY_ALERT_URLS, settings.NOTIFY_HEARTBEAT_URL)
     for value in (*values, *settings.SECRET_KEY_FALLBACKS, *settings.NOTIFY_TRANSPORT["OPTIONS"].values()):
-        if not isinstance(value, Secret) or value.startswith(_KNOWN_TO_ALL) or value in of_channels:
-            continue
-        if "://" in value:
-            parsed = urlsplit(value)
-            login = parsed.password or parsed.username or ""
-            found |= {login, unquote(login)}
-        else:
-            found.add(str(value))
+        if isinstance(value, Secret) and not value.startswith(_KNOWN_TO_ALL) and value not in of_channels:
+            part = _secret_part(value)
+            found |= {part, unquote(part)}
     return sorted(found)
+
+
+def _secret_part(value: str) -> str:
+    """The login of an address; all of what is not an address."""
+    if "://" in value:
+        with contextlib.suppress(ValueError):
+            parsed = urlsplit(value)
+            return parsed.password or parsed.username or ""
+    return str(value)
 
 
 def _indented(lines: str) -> str:

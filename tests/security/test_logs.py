@@ -84,6 +84,14 @@ def test_a_traceback_holds_no_password(log: Any, settings: Any) -> None:
     assert "ValueError: they said ***" in written()
 
 
+def test_a_secret_that_was_meant_to_be_an_address_and_is_none_is_masked_as_a_whole(log: Any, settings: Any) -> None:
+    settings.CELERY_BROKER_URL = Secret("amqp://ann:k4n4r!enV0gel@[::1//")
+    logger, written = log
+    logger("other").warning("no broker at %s", str(settings.CELERY_BROKER_URL))
+    assert "V0gel" not in written()
+    assert "no broker at ***" in written()
+
+
 # --- From outside, in production mode -----------------------------------------------------------------------------
 
 PARTS = b"".join(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Exists, Min, OuterRef, Subquery
+from django.db.models import Count, Exists, OuterRef, Subquery
 from django.db.models.functions import Now
 from django.urls import NoReverseMatch, reverse
 from django.utils import translation
@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from notify import clock, conf
+from notify.delivery import breaker
 from notify.models import Alert, Attempt, DateTimeField, Event, Message, Outcome, Relay
 from notify.operations import channels
 from notify.operations.channels import Channel
@@ -79,34 +80,22 @@ def test() -> None:
 def _is_worth_a_look() -> bool:
     """One query: whether anything may be wrong, was reported and may be over, or is due to be sent."""
     newest = Alert.objects.filter(about=OuterRef("about")).order_by("-pk").values("pk")[:1]
-    reported = Alert.objects.filter(pk=Subquery(newest)).exclude(kind=Kind.WORKS)
-    events = Event.objects.waiting().order_by().values("notified_at").annotate(first=Min("created_at")).values("first")
-    chosen = [About.DELIVERY, About.FAILURES] if channels.configured() else []
-    chosen += [About.HEARTBEAT] if conf.NOTIFY_HEARTBEAT_URL else []
-    facts = {
-        "clock": Now(output_field=DateTimeField()),
-        "first_message": Subquery(
-            Message.objects.due().order_by("due_at").values("due_at")[:1], output_field=DateTimeField()
-        ),
-        "first_event": Subquery(events, output_field=DateTimeField()),
-        "is_reported": Exists(reported.exclude(about__in=[About.HEARTBEAT, About.TEST])),
-        "is_due": Exists(Alert.objects.filter(due_at__lte=Now(), about__in=chosen)),
-        "has_heart": Exists(Alert.objects.filter(about=About.HEARTBEAT)),
-        "failed": Subquery(_failures().values("decision").annotate(count=Count("pk")).values("count")),
-    }
-    found: list[Any] = list(Relay.objects.order_by("-pk").annotate(**facts))
-    if not found:
-        return True
-    one, threshold = vars(found[0]), conf.NOTIFY_ALERT_FAILURES
-    dues = [due for due in (one["first_message"], one["first_event"]) if due]
-    return (
-        Relay.in_use(found, one["clock"]).state in (Relay.State.DOWN, Relay.State.HELD)
-        or any(one["clock"] - due > patience() for due in dues)
-        or one["is_reported"]
-        or one["is_due"]
-        or bool(conf.NOTIFY_HEARTBEAT_URL and not one["has_heart"])
-        or bool(threshold and (one["failed"] or 0) > threshold)
+    reported = Alert.objects.filter(about__in=[About.DELIVERY, About.FAILURES], pk=Subquery(newest))
+    late, threshold = Now() - patience(), conf.NOTIFY_ALERT_FAILURES
+    is_worth: Any = (
+        Exists(Message.objects.unfinished().filter(due_at__lt=late))
+        | Exists(Event.objects.waiting().filter(created_at__lt=late))
+        | Exists(reported.exclude(kind=Kind.WORKS))
     )
+    if channels.configured():
+        is_worth |= Exists(Alert.objects.filter(due_at__lte=Now()).exclude(about=About.HEARTBEAT))
+    if conf.NOTIFY_HEARTBEAT_URL:
+        is_worth |= ~Exists(Alert.objects.filter(about=About.HEARTBEAT, due_at__gt=Now()))
+    if threshold:
+        is_worth |= Exists(_failures()[threshold : threshold + 1])
+    clock_now = Now(output_field=DateTimeField())
+    relays: list[Any] = list(Relay.objects.order_by("-pk").annotate(clock=clock_now, is_worth=is_worth))
+    return not relays or relays[0].is_worth or Relay.in_use(relays, relays[0].clock).state in breaker.TROUBLED
 
 
 def _notice_delivery(status: Status) -> None:

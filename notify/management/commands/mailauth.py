@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -44,15 +43,21 @@ class Command(BaseCommand):
         self, *args: Any, device: bool, browser: bool, status: bool, revoke: bool, port: int, **options: Any
     ) -> None:
         configuration = self._configured()
-        with errors_explained(), _explained():
-            if status:
-                self.stdout.write("\n".join(_status_lines(configuration)))
-            elif revoke:
-                self._revoke(configuration)
-            elif configuration.app_alone and not (device or browser):
-                self._try_app(configuration)
-            else:
-                self._sign_in(configuration, device=device, browser=browser, port=port)
+        try:
+            with errors_explained():
+                if status:
+                    self.stdout.write("\n".join(_status_lines(configuration)))
+                elif revoke:
+                    self._revoke(configuration)
+                elif configuration.app_alone and not (device or browser):
+                    self._try_app(configuration)
+                else:
+                    self._sign_in(configuration, device=device, browser=browser, port=port)
+        except (TokenRefused, TokenUnavailable) as error:
+            lines, known = [str(error)], rules.diagnose(from_exception(error))
+            if known:
+                lines += [f"{_('cause')}: {known.cause}", f"{_('fix')}: {known.fix}"]
+            raise CommandError("\n".join(lines)) from None
 
     def _configured(self) -> Configuration:
         plan = transport.options()
@@ -145,18 +150,6 @@ class Command(BaseCommand):
     def _say(self, words: str) -> None:
         self.stdout.write(one_line(words))
         self.stdout.flush()
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Raise CommandError, with cause and fix, for an error of the authorization server."""
-    try:
-        yield
-    except (TokenRefused, TokenUnavailable) as error:
-        lines, known = [str(error)], rules.diagnose(from_exception(error))
-        if known:
-            lines += [f"{_('cause')}: {known.cause}", f"{_('fix')}: {known.fix}"]
-        raise CommandError("\n".join(lines)) from None
 
 
 def _status_lines(configuration: Configuration) -> list[str]:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 
 logger = logging.getLogger(__name__)
 
@@ -16,9 +16,14 @@ PROOF_SECONDS = 2.0  # a notification through a pool arrives within it, or never
 
 
 def send() -> None:
-    """Wake the workers that listen, on all machines. Raises DatabaseError."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"NOTIFY {CHANNEL}")
+    """Wake the workers that listen, on all machines. Raises DatabaseError.
+
+    By the driver's cursor, which takes half the time of Django's: the visitor waits for it.
+    """
+    database = connections[DEFAULT_DB_ALIAS]
+    database.ensure_connection()
+    with database.wrap_database_errors:
+        database.connection.cursor().execute(f"NOTIFY {CHANNEL}")
 
 
 class Listener:

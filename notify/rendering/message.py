@@ -100,6 +100,12 @@ def new_message_id(sender: str = "") -> str:
 
 def in_site_language(text: Text) -> str:
     """The text in LANGUAGE_CODE and TIME_ZONE, whatever the current request uses."""
+    if isinstance(text, str):
+        return text
+    if translation.get_language() == settings.LANGUAGE_CODE and (
+        timezone.get_current_timezone() is timezone.get_default_timezone()
+    ):
+        return str(text)  # most requests use them; to set and reset them takes longer than the translation
     with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
         return str(text)
 

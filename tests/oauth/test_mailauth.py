@@ -285,6 +285,17 @@ def test_an_app_alone_with_a_wrong_secret(oauth: OAuthServer, use: Callable[...,
     )
 
 
+def test_another_project_is_told_the_names_of_its_own_settings(use: Callable[..., None], settings: Any) -> None:
+    del settings.FLASKY_ADMIN
+    use(oauth_authorize_url="", oauth_client_secret="wrong-secret-0123456789")
+    said = refused()
+    assert "oauth_client_secret of NOTIFY_TRANSPORT" in said
+    use(oauth_client_id="")
+    said += refused(returncode=2)
+    assert "oauth_client_id of NOTIFY_TRANSPORT is not set" in said
+    assert not re.search("MAIL_OAUTH_[A-Z]", said)
+
+
 def test_an_answer_without_a_refresh_token_is_none(oauth: OAuthServer, browse: Callable[..., tuple[str, str]]) -> None:
     oauth.faults.append((200, '{"access_token": "a", "token_type": "Bearer"}'))
     assert browse(visit)[1] == (

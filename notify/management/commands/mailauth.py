@@ -70,7 +70,8 @@ class Command(BaseCommand):
             provider = transport.provider()
             steps = registration.steps(provider.oauth if provider else "")
             numbered = [f"{number}. {line}" for number, line in enumerate(steps, 1)]
-            raise CommandError("\n".join([str(error), _("What to register:"), *numbered]), returncode=2) from None
+            lines = [str(error), _("What to register:"), *numbered]
+            raise CommandError(conf.named("\n".join(lines)), returncode=2) from None
         return found
 
     def _try_app(self, configuration: Configuration) -> None:
@@ -90,11 +91,11 @@ class Command(BaseCommand):
         elif authority.authorize_url:
             answer = self._by_browser(configuration, port)
         else:
-            raise CommandError(_("MAIL_OAUTH_AUTHORIZE_URL is not set, so no one can sign in."), returncode=2)
+            words = _("MAIL_OAUTH_AUTHORIZE_URL is not set, so no one can sign in.")
+            raise CommandError(conf.named(words), returncode=2)
         if not answer.refresh_token:
-            raise CommandError(
-                _("%s issued no refresh token. Often MAIL_OAUTH_SCOPE must name offline_access, too.") % authority.host
-            )
+            words = _("%s issued no refresh token. Often MAIL_OAUTH_SCOPE must name offline_access, too.")
+            raise CommandError(conf.named(words % authority.host))
         store.authorize(configuration, answer)
         tokens.forget()
         self._say(_("Signed in. The refresh token is stored, encrypted, and access tokens are renewed automatically."))
@@ -148,7 +149,7 @@ class Command(BaseCommand):
             self._say(_("MAIL_OAUTH_REFRESH_TOKEN is still set: unset it, too."))
 
     def _say(self, words: str) -> None:
-        self.stdout.write(one_line(words))
+        self.stdout.write(one_line(conf.named(words)))
         self.stdout.flush()
 
 
@@ -167,7 +168,7 @@ def _status_lines(configuration: Configuration) -> list[str]:
         (_("last error"), f"{_moment(row.failed_at)}: {row.error}" if row.error else _("none")),
         (_("secret expires"), str(expires or _("not known (MAIL_OAUTH_EXPIRES)"))),
     ]
-    return [one_line(f"{name}: {value}") for name, value in facts]
+    return [one_line(conf.named(f"{name}: {value}")) for name, value in facts]
 
 
 def _refresh_token(row: OAuthToken, configuration: Configuration) -> str:

@@ -284,7 +284,7 @@ class HourlyCount(models.Model):
 class RelayQuerySet(models.QuerySet["Relay"]):
     def troubled(self) -> "RelayQuerySet":
         """Interrupted or on hold: only probes are sent."""
-        return self.filter(state__in=[Relay.State.DOWN, Relay.State.HELD])
+        return self.filter(state__in=_TROUBLED)
 
 
 class Relay(models.Model):
@@ -338,11 +338,17 @@ class Relay(models.Model):
         return min(seen, key=lambda row: _BEST_FIRST.index(Relay.State(row.state)))
 
     @property
+    def in_trouble(self) -> bool:
+        """Interrupted or on hold: only probes are sent."""
+        return self.state in _TROUBLED
+
+    @property
     def seen_at(self) -> datetime | None:
         """When a worker with this configuration was last seen."""
         return max((clock.read(worker["seen"]) for worker in (self.workers or {}).values()), default=None)
 
 
+_TROUBLED = (Relay.State.DOWN, Relay.State.HELD)
 # A pause is everywhere. Where it begins or ends just now, it is what an operator asked for.
 _BEST_FIRST = [Relay.State.PAUSED, Relay.State.OPEN, Relay.State.DOWN, Relay.State.HELD]
 

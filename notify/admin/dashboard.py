@@ -141,7 +141,7 @@ def _report_test(request: HttpRequest, message_id: str) -> None:
             outcomes.append(rows.link(request, message, f"{said} {message.reply}"))
             continue
         failed = message.state == Message.State.FAILED
-        level = max(level, messages.ERROR if failed or status.in_trouble else messages.WARNING)
+        level = max(level, messages.ERROR if failed or status.relay.in_trouble else messages.WARNING)
         outcomes += [rows.link(request, message, said), *_explained(status.why_not_sent(message))]
     words = ", ".join(message.recipient for message in sent)
     summary = {

@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 State = Relay.State
 # A probe further away than the longest pause a diagnosis asks for: the clock was set back.
 FURTHEST_PROBE_SECONDS = 2 * 86400
-TROUBLED = (State.DOWN, State.HELD)
 CHANGED = "the mail configuration changed: the relay is tried again"
 SEEN_EVERY = 60.0  # seconds from one sign of life of a host's workers to the next
 

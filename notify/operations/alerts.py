@@ -21,7 +21,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from notify import clock, conf
-from notify.delivery import breaker
 from notify.models import Alert, Attempt, DateTimeField, Event, Message, Outcome, Relay
 from notify.operations import channels
 from notify.operations.channels import Channel
@@ -95,7 +94,7 @@ def _is_worth_a_look() -> bool:
         is_worth |= Exists(_failures()[threshold : threshold + 1])
     clock_now = Now(output_field=DateTimeField())
     relays: list[Any] = list(Relay.objects.order_by("-pk").annotate(clock=clock_now, is_worth=is_worth))
-    return not relays or relays[0].is_worth or Relay.in_use(relays, relays[0].clock).state in breaker.TROUBLED
+    return not relays or relays[0].is_worth or Relay.in_use(relays, relays[0].clock).in_trouble
 
 
 def _notice_delivery(status: Status) -> None:

@@ -71,7 +71,7 @@ def _mail(request: HttpRequest) -> JsonResponse:
             _("A message has been due for %(age)d s (limit %(limit)d s): is a worker running?")
             % {"age": facts["oldest_due_seconds"], "limit": limit}
         )
-    if status.in_trouble:
+    if status.relay.in_trouble:
         said = {**facts["relay"], "state": status.relay.get_state_display()}
         reasons.append(_("The mail server has been %(state)s since %(since)s: %(reason)s") % said)
     shown: dict[str, Any] = {"status": "failing" if reasons else "ok", "database": "ok"}

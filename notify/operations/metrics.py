@@ -123,7 +123,7 @@ def _relay(status: Status) -> Iterator[Metric]:
         state.add_metric([each], relay.state == each)
     yield state
     cause = GaugeMetricFamily("notify_relay_trouble", "1 while the relay is down or held, by cause.", labels=["cause"])
-    if status.in_trouble:
+    if relay.in_trouble:
         cause.add_metric([relay.diagnosis or "unknown"], 1)
     yield cause
     yield _moment("notify_relay_since_timestamp_seconds", "When the relay entered its state.", relay.since)

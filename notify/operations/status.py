@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from notify import clock, conf
-from notify.delivery import breaker, counts, transport
+from notify.delivery import counts, transport
 from notify.delivery.counts import Hour
 from notify.events import digest
 from notify.models import Alert, Event, Message, MessageQuerySet, Relay
@@ -62,11 +62,6 @@ class Status:
     @cached_property
     def relay(self) -> Relay:
         return Relay.current()
-
-    @property
-    def in_trouble(self) -> bool:
-        """Whether delivery is interrupted or on hold."""
-        return self.relay.state in breaker.TROUBLED
 
     @property
     def route(self) -> str:
@@ -203,7 +198,7 @@ class Status:
         relay = self.relay
         if relay.state == Relay.State.PAUSED:
             return Verdict("still", _("Mail is paused."), fix=_("Resume to send it."), words=relay.reason)
-        if not self.in_trouble:
+        if not relay.in_trouble:
             return None
         cause, fix = explained(relay.diagnosis, cause=_("The cause is unknown."))
         headline = held if relay.state == Relay.State.HELD else down

@@ -91,7 +91,10 @@ class RelayAdmin(WrittenByMachine):
     def _probe(self, request: HttpRequest) -> Report | None:
         before = Relay.current()
         if not actions.probe():
-            messages.info(request, _("The mail server is working: there is nothing to probe."))
+            if before.state == Relay.State.PAUSED:
+                messages.info(request, _("Mail is paused: there is nothing to probe until it is resumed."))
+            else:
+                messages.info(request, _("The mail server is working: there is nothing to probe."))
             return None
         audit.of_relay(request, audit.PROBED)
         if Message.objects.due().exists():

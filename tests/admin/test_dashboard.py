@@ -337,10 +337,10 @@ def test_a_probe_without_a_mail_waits_for_one(admin_client: Client) -> None:
     assert breaker.admit() == breaker.Permit(probe=True, failures=1)
 
 
-@pytest.mark.parametrize("state", ["open", "paused"])
-def test_a_relay_that_is_not_in_trouble_is_not_probed(admin_client: Client, state: str) -> None:
+@pytest.mark.parametrize(("state", "why"), [("open", "The mail server is working"), ("paused", "Mail is paused")])
+def test_a_relay_that_is_not_in_trouble_is_not_probed(admin_client: Client, state: str, why: str) -> None:
     put_into(state)
-    assert "nothing to probe" in press(admin_client, "probe")
+    assert press(admin_client, "probe").startswith(f"{why}: there is nothing to probe")
     assert (Relay.current().state, Relay.current().next_probe) == (state, None)
     assert not LogEntry.objects.exists()
 

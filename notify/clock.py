@@ -1,4 +1,4 @@
-"""The database's clock, the one that all machines share. On SQLite it is this machine's."""
+"""The database's clock, the one that all machines share (on SQLite this machine's), and how its times are written."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -45,6 +45,16 @@ def as_set(moment: datetime) -> datetime:
 def aware(moment: datetime) -> datetime:
     """The moment with its offset: without one it is in TIME_ZONE."""
     return moment if moment.tzinfo else timezone.make_aware(moment, timezone.get_default_timezone())
+
+
+def site_time(moment: datetime) -> datetime:
+    """The moment in TIME_ZONE, whatever zone the current request uses, and aware also where USE_TZ is off."""
+    return aware(moment).astimezone(timezone.get_default_timezone())
+
+
+def shown(moment: datetime) -> str:
+    """`2026-11-23 12:00 UTC`, in TIME_ZONE."""
+    return f"{site_time(moment):%Y-%m-%d %H:%M %Z}"
 
 
 def seconds_ahead() -> float:

@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Sequence
 from email.headerregistry import AddressHeader
-from email.utils import format_datetime
 from typing import Any
 
 import django
@@ -16,13 +15,12 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend as DjangoSMTPBackend
 from django.db import DatabaseError, InterfaceError, transaction
-from django.utils import timezone
 from django.utils.functional import Promise
 
 from notify import clock, conf, dispatch
 from notify.delivery import attributes, transport
 from notify.models import GIVE_UP_AFTER, Body, Message
-from notify.rendering.message import SENSITIVE_HEADER, new_message_id, one_line, site_time
+from notify.rendering.message import SENSITIVE_HEADER, fresh_headers, one_line
 from notify.smtp import folding
 from notify.storing import store, store_apart
 
@@ -110,7 +108,7 @@ def rows_of(message: EmailMessage) -> list[Message]:
     whole = not transport.takes_envelope()
     kept = attributes.dump(stamped, recipients, whole=whole)
     given = {name.lower(): value for name, value in stamped.extra_headers.items()}
-    fresh = {"Message-ID": new_message_id(sender), "Date": format_datetime(site_time(timezone.now()))}
+    fresh = fresh_headers(sender)
     stamped.extra_headers = {
         **{name: value for name, value in fresh.items() if name.lower() not in given},
         **stamped.extra_headers,

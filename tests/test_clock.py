@@ -1,6 +1,6 @@
 """The clock that all machines share."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -39,3 +39,11 @@ def test_without_time_zones_the_one_that_a_request_uses_does_not_matter(settings
         assert Message.objects.due().count() == 1
         assert abs(Message.objects.get().created_at - timezone.now()) < timedelta(minutes=1)
     assert abs(Message.objects.get().created_at - timezone.now()) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_a_time_is_shown_in_the_zone_of_the_site(use_tz: bool, settings: Any) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Shanghai"
+    moment = clock.as_set(datetime(2026, 11, 23, 12, 0, tzinfo=UTC))
+    with timezone.override("America/New_York"):
+        assert clock.shown(moment) == "2026-11-23 20:00 CST"

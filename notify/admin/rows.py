@@ -18,11 +18,10 @@ from django.utils.http import urlencode
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 
-from notify import conf
+from notify import clock, conf
 from notify.admin.changelist import RestrictedLookups
 from notify.models import Message
 from notify.operations.actions import addresses
-from notify.rendering.message import site_time
 
 LIVE = "X-Live"  # the header that live.js sends when it refreshes a page
 OPERATE = "notify.operate_outbox"  # the permission to retry, cancel, pause …, and to read sensitive mails
@@ -90,7 +89,7 @@ MINUTE = timedelta(minutes=1)
 
 def when(moment: datetime) -> str:
     """A time as shown on every page: relative, with the exact time and zone on hover."""
-    local = site_time(moment)
+    local = clock.site_time(moment)
     words = away(moment) if moment > timezone.now() else ago(moment)
     exact = date_format(local, "Y-m-d H:i:s T")
     return format_html('<time datetime="{}" title="{}">{}</time>', local.isoformat(timespec="seconds"), exact, words)

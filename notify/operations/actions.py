@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 from django.apps import apps
@@ -14,7 +13,6 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Exists, Max, OuterRef, Q
 from django.db.models.functions import Now
-from django.utils import timezone
 from django.utils.functional import lazy
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
@@ -23,7 +21,7 @@ from django.utils.translation import gettext_lazy
 from notify import clock, dispatch
 from notify.delivery import attributes, breaker, counts, transport
 from notify.models import GIVE_UP_AFTER, Alert, Body, Event, Message, MessageQuerySet
-from notify.rendering.message import build, new_message_id, site_time
+from notify.rendering.message import build, fresh_headers, new_message_id
 
 State = Message.State
 POLL_SECONDS = 0.2
@@ -179,13 +177,13 @@ def _copy(message: Message, recipient: str) -> Message:
     kept = message.body.attributes
     if recipient != message.recipient:  # or it would go to all whom the whole message names
         kept = attributes.of_one(kept)
-    now, message_id = clock.stamp(), new_message_id(message.sender)
+    now, fresh = clock.stamp(), fresh_headers(message.sender)
     # Byte by byte: parsing and re-encoding would change long and encoded headers.
     head, gap, body = bytes(message.body.mime).partition(b"\r\n\r\n")
     fields = [field for field in re.split(rb"\r\n(?![ \t])", head) if not re.match(rb"(?i)(message-id|date):", field)]
-    fields += [f"Message-ID: {message_id}".encode(), f"Date: {format_datetime(site_time(timezone.now()))}".encode()]
+    fields += [f"{name}: {value}".encode() for name, value in fresh.items()]
     return Message(
-        message_id=message_id,
+        message_id=fresh["Message-ID"],
         sender=message.sender,
         recipient=recipient,
         subject=message.subject,

@@ -16,7 +16,6 @@ from django.db.models import Count, Exists, OuterRef, Subquery
 from django.db.models.functions import Now
 from django.urls import NoReverseMatch, reverse
 from django.utils import translation
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -25,7 +24,6 @@ from notify.models import Alert, Attempt, DateTimeField, Event, Message, Outcome
 from notify.operations import channels
 from notify.operations.channels import Channel
 from notify.operations.status import Status, explained, patience
-from notify.rendering.message import site_time
 from notify.smtp.diagnosis import rules
 
 logger = logging.getLogger(__name__)
@@ -147,7 +145,7 @@ def _recovery(status: Status, last: Alert) -> dict[str, str]:
         delivered = delivered.filter(created_at__lte=opened)
     count = delivered.count()  # reads the history, once for each trouble
     said = ngettext("%d queued mail was delivered.", "%d queued mails were delivered.", count) % count
-    since = _("Mail had not worked since %s.") % _moment(last.since)
+    since = _("Mail had not worked since %s.") % clock.shown(last.since)
     return {"title": _("Mail works again."), "text": _paragraphs(said, since, _link("admin:notify_relay_changelist"))}
 
 
@@ -168,7 +166,7 @@ def _notice_failures(status: Status) -> None:
         text = _paragraphs(cause, fix, link)
         _store(About.FAILURES, Kind.FAILURES, last, status.now, since=status.now - HOUR, title=title % count, text=text)
     elif last and is_reported and count <= threshold // 2:
-        title, text = _("Mails no longer fail."), _("Many had failed since %s.") % _moment(last.since)
+        title, text = _("Mails no longer fail."), _("Many had failed since %s.") % clock.shown(last.since)
         _store(About.FAILURES, Kind.WORKS, last, status.now, since=last.since, title=title, text=text)
 
 
@@ -251,10 +249,6 @@ def _beat(status: Status) -> None:
 
 def _titled(title: str) -> str:
     return f"{conf.subject_prefix()} {title}".strip()
-
-
-def _moment(moment: datetime) -> str:
-    return date_format(site_time(moment), "Y-m-d H:i T")
 
 
 def _link(view: str, query: str = "") -> str:

@@ -17,11 +17,10 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, router
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from notify import conf
+from notify import clock, conf
 from notify.models import OAuthToken
 from notify.oauth import configuration
 from notify.operations import channels
-from notify.rendering.message import site_time
 from notify.smtp.providers import presets
 
 SHORTEST_KEY = 32  # characters
@@ -133,7 +132,7 @@ def _sender_problems(options: dict[str, Any]) -> Problems:
 def check_secret_expiry() -> Problems:
     """The operator sets the date, because providers do not report it."""
     ends = conf.MAIL_OAUTH_EXPIRES
-    today = site_time(timezone.now()).date()
+    today = clock.site_time(timezone.now()).date()
     if ends is None or _oauth() is None or ends > today + EXPIRY_WARNING:
         return
     words = (
@@ -167,7 +166,7 @@ def check_permission_expiry() -> Problems:
         else _("The permission to send as %(user)s ends on %(date)s.")
     )
     yield Warning(
-        words % {"user": configured.username, "date": site_time(ends).date().isoformat()},
+        words % {"user": configured.username, "date": clock.site_time(ends).date().isoformat()},
         hint=_("Sign in again: manage.py mailauth"),
         id="notify.W025",
     )

@@ -12,11 +12,11 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from notify import conf
+from notify import clock, conf
 from notify.delivery import transport
 from notify.models import Message, Relay
 from notify.operations import actions, checks, machines
-from notify.rendering.message import new_message_id, site_time
+from notify.rendering.message import new_message_id
 from notify.smtp import failure
 from notify.smtp.backend import EmailBackend
 from notify.smtp.diagnosis import modes, rules
@@ -246,7 +246,7 @@ class SelfTest:
                 fix = _("Start the site with NOTIFY_DISPATCH=thread, or run: manage.py deliver --watch")
         self._say(status, "data", f"{message.recipient}: {words}", started)
         if status == WARN:
-            due = date_format(site_time(message.due_at), "H:i:s T")
+            due = date_format(clock.site_time(message.due_at), "H:i:s T")
             self._say(SKIP, "retry", _("the worker tries again at %s") % due)
         self._note("data", said, known, fix)
 

@@ -16,7 +16,7 @@ from notify.delivery.counts import Hour
 from notify.events import digest
 from notify.models import Alert, Event, Message, MessageQuerySet, Relay
 from notify.operations import machines
-from notify.rendering.message import Text, site_time
+from notify.rendering.message import Text
 from notify.smtp.diagnosis import rules
 from notify.smtp.failure import printable
 
@@ -311,4 +311,4 @@ def _counted(messages: MessageQuerySet, states: Iterable[str]) -> dict[str, int]
 
 
 def _iso(moment: datetime | None) -> str | None:
-    return site_time(moment).isoformat(timespec="seconds") if moment else None
+    return clock.site_time(moment).isoformat(timespec="seconds") if moment else None

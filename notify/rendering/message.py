@@ -3,8 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from email.utils import make_msgid, parseaddr
+from email.utils import format_datetime, make_msgid, parseaddr
 from typing import Any
 
 import css_inline
@@ -16,7 +15,7 @@ from django.utils import timezone, translation
 from django.utils.encoding import punycode
 from django.utils.functional import Promise
 
-from notify import conf
+from notify import clock, conf
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ def thread_headers(topic: str, message_id: str) -> dict[str, str]:
     """Headers that thread the mails of one topic and day: all reply to the same root, which is never sent."""
     domain = message_id.rstrip(">").rpartition("@")[2]
     name = re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-") or "events"
-    root = f"<{name}.{site_time(timezone.now()).date()}@{domain}>"
+    root = f"<{name}.{clock.site_time(timezone.now()).date()}@{domain}>"
     return {
         "Message-ID": message_id,
         "In-Reply-To": root,
@@ -98,6 +97,11 @@ def new_message_id(sender: str = "") -> str:
         return make_msgid(domain="localhost")
 
 
+def fresh_headers(sender: str) -> dict[str, str]:
+    """Message-ID and Date of a new message."""
+    return {"Message-ID": new_message_id(sender), "Date": format_datetime(clock.site_time(timezone.now()))}
+
+
 def in_site_language(text: Text) -> str:
     """The text in LANGUAGE_CODE and TIME_ZONE, whatever the current request uses."""
     if isinstance(text, str):
@@ -108,12 +112,6 @@ def in_site_language(text: Text) -> str:
         return str(text)  # most requests use them; to set and reset them takes longer than the translation
     with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
         return str(text)
-
-
-def site_time(moment: datetime) -> datetime:
-    """The moment in TIME_ZONE, whatever zone the current request uses, and aware also where USE_TZ is off."""
-    zone = timezone.get_default_timezone()
-    return moment.astimezone(zone) if timezone.is_aware(moment) else timezone.make_aware(moment, zone)
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,8 @@ from django import template
 from django.utils.formats import date_format
 from django.utils.translation import pgettext
 
-from notify.rendering.message import site_time, unlinked
+from notify import clock
+from notify.rendering.message import unlinked
 
 register = template.Library()
 
@@ -23,7 +24,7 @@ def moment(time: object) -> str:
     if not isinstance(time, datetime):
         return ""
     # Translators: a date format of Django's, see its documentation of the template filter `date`.
-    return date_format(site_time(time), pgettext("format of a moment", "j F Y, H:i T"))
+    return date_format(clock.site_time(time), pgettext("format of a moment", "j F Y, H:i T"))
 
 
 @register.filter

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from notify import conf
+from notify import clock, conf
 from notify.delivery import transport
 from notify.management.database import errors_explained
 from notify.models import OAuthToken
@@ -161,10 +161,10 @@ def _status_lines(configuration: Configuration) -> list[str]:
         (_("client"), configuration.client_id),
         (_("issued by"), configuration.authority.host),
         (_("scope"), row.scope or configuration.authority.scope or _("none")),
-        (_("signed in"), _moment(row.authorized_at) or _("never")),
+        (_("signed in"), _moment(row.authorized_at)),
         (_("refresh token"), _refresh_token(row, configuration)),
         (_("access token"), _until(row.expires_at if row.access_token else None)),
-        (_("last renewal"), _moment(row.renewed_at) or _("never")),
+        (_("last renewal"), _moment(row.renewed_at)),
         (_("last error"), f"{_moment(row.failed_at)}: {row.error}" if row.error else _("none")),
         (_("secret expires"), str(expires or _("not known (MAIL_OAUTH_EXPIRES)"))),
     ]
@@ -185,7 +185,7 @@ def _refresh_token(row: OAuthToken, configuration: Configuration) -> str:
     if token == configuration.refresh_token:
         return _("from MAIL_OAUTH_REFRESH_TOKEN")
     return (
-        _("stored, until %s") % _moment(row.refresh_expires_at)
+        _("stored, until %s") % clock.shown(row.refresh_expires_at)
         if row.refresh_expires_at
         else _("stored; expiry not known")
     )
@@ -194,11 +194,8 @@ def _refresh_token(row: OAuthToken, configuration: Configuration) -> str:
 def _until(moment: datetime | None) -> str:
     if moment is None:
         return _("none")
-    return (_("valid until %s") if moment > timezone.now() else _("expired %s")) % _moment(moment)
+    return (_("valid until %s") if moment > timezone.now() else _("expired %s")) % clock.shown(moment)
 
 
 def _moment(moment: datetime | None) -> str:
-    """In TIME_ZONE; without its name where USE_TZ is off."""
-    if moment is None:
-        return ""
-    return f"{timezone.localtime(moment) if timezone.is_aware(moment) else moment:%Y-%m-%d %H:%M %Z}".strip()
+    return _("never") if moment is None else clock.shown(moment)

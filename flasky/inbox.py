@@ -28,7 +28,6 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import condition, require_safe
 
 from notify.admin import display, message_page
-from notify.admin.rows import ago
 from notify.outbox import bare_address
 
 KEPT = 200  # mails, the newest
@@ -88,7 +87,6 @@ class Mail(NamedTuple):
     sender: str
     recipient: str
     at: datetime
-    age: str
 
 
 def is_open_to(request: HttpRequest) -> bool:
@@ -130,16 +128,8 @@ def index(request: HttpRequest) -> HttpResponse:
 @cache_control(private=True, no_store=True)
 def mail(request: HttpRequest, name: str) -> HttpResponse:
     """One mail: HTML in a frame, text, attachments and headers."""
-    raw, size = _beginning(request, name)
-    content = display.read(raw)
-    context = {
-        "mail": _described(name, content.headers),
-        "content": content,
-        "text": (content.text or "")[: message_page.TEXT_SHOWN],
-        "size": size,
-        "is_cut": size > len(raw) or len(content.text or "") > message_page.TEXT_SHOWN,
-    }
-    return render(request, "inbox/mail.html", context)
+    context = message_page.content(*_beginning(request, name))
+    return render(request, "inbox/mail.html", {**context, "mail": _described(name, context["content"].headers)})
 
 
 @require_safe
@@ -199,4 +189,4 @@ def _listed(path: Path) -> Mail | None:
 def _described(name: str, headers: list[tuple[str, str]]) -> Mail:
     first = {field.lower(): value for field, value in reversed(headers)}
     at = datetime.fromtimestamp(int(name.partition("-")[0]) / 1e9, UTC)
-    return Mail(name, first.get("subject", ""), first.get("from", ""), first.get("delivered-to", ""), at, ago(at))
+    return Mail(name, first.get("subject", ""), first.get("from", ""), first.get("delivered-to", ""), at)

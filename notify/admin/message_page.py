@@ -51,7 +51,7 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
     shown = permitted and (not message.sensitive or _was_asked_for(request, message))
     failed = message.failed_attempts.count()
     last = list(message.failed_attempts.order_by("-id")[:ATTEMPTS_SHOWN])[::-1]
-    size, beginning = _beginning(message)
+    beginning, size = _beginning(message)
     is_sent = message.state == Message.State.SENT
     is_unfinished = message.state in (Message.State.QUEUED, Message.State.SENDING)
     found: dict[str, Any] = {
@@ -75,19 +75,22 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
         "size": size,
         "events_of": events_of(request, message.message_id),
     }
-    if shown:
-        content = display.read(beginning)
-        text = content.text or ""
-        cut = size > SHOWN or len(text) > TEXT_SHOWN
-        found |= {"content": content, "text": text[:TEXT_SHOWN], "cut": cut, "shown_bytes": SHOWN}
-    return found
+    return found | content(beginning, size) if shown else found
+
+
+def content(beginning: bytes, size: int) -> dict[str, Any]:
+    """The context of a mail's content: its first bytes, at most SHOWN, and how many it has."""
+    read = display.read(beginning)
+    text = read.text or ""
+    cut = size > len(beginning) or len(text) > TEXT_SHOWN
+    return {"content": read, "text": text[:TEXT_SHOWN], "size": size, "cut": cut, "shown_bytes": SHOWN}
 
 
 @xframe_options_sameorigin
 def html(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """The HTML part for the frame on the message's page, inert."""
     message = _readable(request, model_admin, pk, audit.HTML)
-    return framed(display.read(_beginning(message)[1]).html or "")
+    return framed(display.read(_beginning(message)[0]).html or "")
 
 
 def framed(part: str, *, addresses: bool = True) -> HttpResponse:
@@ -101,8 +104,7 @@ def framed(part: str, *, addresses: bool = True) -> HttpResponse:
 
 def source(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     """The source of the mail, or its beginning, as text."""
-    size, beginning = _beginning(_readable(request, model_admin, pk, audit.SOURCE))
-    return as_text(beginning, size)
+    return as_text(*_beginning(_readable(request, model_admin, pk, audit.SOURCE)))
 
 
 def as_text(beginning: bytes, size: int) -> HttpResponse:
@@ -145,11 +147,11 @@ def _may_read(request: HttpRequest, message: Message) -> bool:
     return not message.sensitive or request.user.has_perm(OPERATE)
 
 
-def _beginning(message: Message) -> tuple[int, bytes]:
-    """The size of the stored mail in bytes, and the first SHOWN of them."""
+def _beginning(message: Message) -> tuple[bytes, int]:
+    """The first SHOWN bytes of the stored mail, and how many it has."""
     cut = Substr(F("body__mime"), 1, SHOWN, output_field=BinaryField())
     size, beginning = Message.objects.filter(pk=message.pk).values_list(Length("body__mime"), cut).get()
-    return size, bytes(beginning or b"")  # SQLite makes NULL of the beginning of nothing
+    return bytes(beginning or b""), size  # SQLite makes NULL of the beginning of nothing
 
 
 def _readable(request: HttpRequest, model_admin: Any, pk: int, what: str) -> Message:

@@ -12,14 +12,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import ExpressionWrapper, Q, Value
-from django.db.models.expressions import Combinable
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from notify import conf
-from notify.models import DateTimeField, OAuthToken
+from notify.models import OAuthToken
 from notify.oauth.configuration import Configuration
 from notify.oauth.endpoint import TokenRefused
 from notify.oauth.grants import Answer
@@ -32,7 +31,7 @@ except ImportError:
 
 EARLY = timedelta(minutes=5)  # before a token expires it is renewed; at half its lifetime if that is shorter
 _SALT = "notify.oauth.store"
-_LONGEST_LEASE = 60  # seconds; a lease that ends later was set by a clock that was wrong
+_LONGEST_LEASE = timedelta(seconds=60)  # a lease that ends later was set by a clock that was wrong
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,11 @@ def claim(row: OAuthToken, seconds: float) -> str:
     """The name of the lease, "" if another process holds one or the row has changed since it was read."""
     name = secrets.token_hex(12)
     taken = OAuthToken.objects.filter(
-        Q(claimed_until=None) | Q(claimed_until__lte=Now()) | Q(claimed_until__gt=_in_seconds(_LONGEST_LEASE)),
+        Q(claimed_until=None) | Q(claimed_until__lte=Now()) | Q(claimed_until__gt=Now() + _LONGEST_LEASE),
         pk=row.pk,
         access_token=row.access_token,
         refresh_token=row.refresh_token,
-    ).update(claim=name, claimed_until=_in_seconds(min(seconds, _LONGEST_LEASE)))
+    ).update(claim=name, claimed_until=Now() + min(timedelta(seconds=seconds), _LONGEST_LEASE))
     return name if taken else ""
 
 
@@ -161,8 +160,3 @@ def _unsealed(sealed: str) -> Secret | None:
 
 def _fingerprint(token: Secret) -> str:
     return salted_hmac(_SALT + ".seed", token, algorithm="sha256").hexdigest()
-
-
-def _in_seconds(seconds: float) -> Combinable:
-    """On the database's clock."""
-    return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField())

@@ -4,19 +4,14 @@ Marking an event and storing its mail is one transaction under the lock of the t
 exactly one mail, whatever crashes and however many workers run.
 """
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.apps import apps
 from django.core.mail import EmailMultiAlternatives
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Min
-from django.urls import NoReverseMatch, reverse
-from django.utils.http import urlencode
-from django.utils.module_loading import import_string
 
 from notify import clock, conf
 from notify.events import policy
@@ -240,7 +235,7 @@ def _folded(newest: Sequence[Event], count: int, message_id: str) -> EmailMultiA
         "events": newest,
         "count": count,
         "more": count - len(newest),
-        "list_url": _list_url(message_id),
+        "list_url": rendering.list_url(Event, message_id=message_id),
     }
     return _build(subject_of(newest, count), TEMPLATE, context, newest[0].topic, message_id)
 
@@ -262,16 +257,3 @@ def subject_of(newest: Sequence[Event], count: int) -> str:
     line = rendering.one_line(f"{f'{count} × ' if count > 1 else ''}{event.subject}: {names}")
     room = SUBJECT_LENGTH - len(conf.subject_prefix()) - 1
     return line if len(line) <= room and count <= len(newest) else line[: room - 1].rstrip(" ,") + "…"
-
-
-def _list_url(message_id: str) -> str:
-    """The admin's list of all events in this mail; "" where no admin site has it, or the site's address is not set."""
-    query = urlencode({"message_id": message_id})
-    if not conf.site_url() or not apps.is_installed("django.contrib.admin"):
-        return ""
-    for site in sorted(import_string("django.contrib.admin.sites.all_sites"), key=lambda site: site.name != "admin"):
-        if site.is_registered(Event):
-            with contextlib.suppress(NoReverseMatch):
-                path = reverse("admin:notify_event_changelist", current_app=site.name)
-                return f"{conf.site_url()}{path}?{query}"
-    return ""

@@ -14,7 +14,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Subquery
 from django.db.models.functions import Now
-from django.urls import NoReverseMatch, reverse
 from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -24,6 +23,7 @@ from notify.models import Alert, Attempt, DateTimeField, Event, Message, Outcome
 from notify.operations import channels
 from notify.operations.channels import Channel
 from notify.operations.status import Status, explained, patience
+from notify.rendering.message import list_url
 from notify.smtp.diagnosis import rules
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _notice_delivery(status: Status) -> None:
         verdict = status.verdict
         words = "" if rules.known(relay.diagnosis) else verdict.words
         queued = ngettext("%d mail is queued.", "%d mails are queued.", status.waiting) % status.waiting
-        text = _paragraphs(verdict.cause, words, verdict.fix, queued, _link("admin:notify_relay_changelist"))
+        text = _paragraphs(verdict.cause, words, verdict.fix, queued, list_url(Relay))
         _store(About.DELIVERY, found, last, status.now, since=since, title=str(verdict.headline), text=text)
     elif found == Kind.WORKS and last and reported != Kind.WORKS and _has_recovered(status, last):
         _store(About.DELIVERY, Kind.WORKS, last, status.now, since=last.since, **_recovery(status, last))
@@ -146,7 +146,7 @@ def _recovery(status: Status, last: Alert) -> dict[str, str]:
     count = delivered.count()  # reads the history, once for each trouble
     said = ngettext("%d queued mail was delivered.", "%d queued mails were delivered.", count) % count
     since = _("Mail had not worked since %s.") % clock.shown(last.since)
-    return {"title": _("Mail works again."), "text": _paragraphs(said, since, _link("admin:notify_relay_changelist"))}
+    return {"title": _("Mail works again."), "text": _paragraphs(said, since, list_url(Relay))}
 
 
 def _notice_failures(status: Status) -> None:
@@ -162,8 +162,7 @@ def _notice_failures(status: Status) -> None:
             "%d mail failed permanently within an hour.", "%d mails failed permanently within an hour.", count
         )
         cause = _("The most frequent cause: %s") % cause if cause else _("The cause is unknown.")
-        link = _link("admin:notify_message_changelist", "?state=failed")
-        text = _paragraphs(cause, fix, link)
+        text = _paragraphs(cause, fix, list_url(Message, state="failed"))
         _store(About.FAILURES, Kind.FAILURES, last, status.now, since=status.now - HOUR, title=title % count, text=text)
     elif last and is_reported and count <= threshold // 2:
         title, text = _("Mails no longer fail."), _("Many had failed since %s.") % clock.shown(last.since)
@@ -249,14 +248,6 @@ def _beat(status: Status) -> None:
 
 def _titled(title: str) -> str:
     return f"{conf.subject_prefix()} {title}".strip()
-
-
-def _link(view: str, query: str = "") -> str:
-    """The URL of a page of the admin; "" in a project without an admin, or that does not set the site's URL."""
-    try:
-        return f"{conf.site_url()}{reverse(view)}{query}" if conf.site_url() else ""
-    except NoReverseMatch:
-        return ""
 
 
 def _paragraphs(*texts: Any) -> str:

@@ -1,5 +1,6 @@
 """Builds a mail from a pair of templates, unsent: text first, HTML beside it."""
 
+import contextlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -7,13 +8,18 @@ from email.utils import format_datetime, make_msgid, parseaddr
 from typing import Any
 
 import css_inline
+from django.apps import apps
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
+from django.db.models import Model
 from django.template import Context
 from django.template.loader import get_template
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone, translation
 from django.utils.encoding import punycode
 from django.utils.functional import Promise
+from django.utils.http import urlencode
+from django.utils.module_loading import import_string
 
 from notify import clock, conf
 
@@ -112,6 +118,19 @@ def in_site_language(text: Text) -> str:
         return str(text)  # most requests use them; to set and reset them takes longer than the translation
     with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
         return str(text)
+
+
+def list_url(model: type[Model], **filters: str) -> str:
+    """The admin's list of these rows; "" where no admin site has it, or the site's address is not set."""
+    if not conf.site_url() or not apps.is_installed("django.contrib.admin"):
+        return ""
+    view = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
+    for site in sorted(import_string("django.contrib.admin.sites.all_sites"), key=lambda site: site.name != "admin"):
+        if site.is_registered(model):
+            with contextlib.suppress(NoReverseMatch):
+                url = conf.site_url() + reverse(view, current_app=site.name)
+                return f"{url}?{urlencode(filters)}" if filters else url
+    return ""
 
 
 def one_line(text: str) -> str:

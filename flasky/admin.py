@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 
-from notify.admin.changelist import RestrictedLookups
+from notify.admin.rows import RestrictedLookups
 
 admin.site.unregister([User, Group])
 

@@ -1,4 +1,4 @@
-"""Which parameters the admin's lists accept, and the list of messages, whose pages cost the same after years.
+"""The list of messages, whose pages cost the same after years.
 
 Messages are listed newest first, without a count and without an offset: a page begins below a key (`?before=`) or ends
 above one (`?after=`). A search that no index supports covers the next SPAN messages; the page says so and offers to
@@ -6,91 +6,28 @@ continue.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin import helpers
-from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, SEARCH_VAR, ChangeList
-from django.core.exceptions import ValidationError
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from notify.models import Event, Message
 from notify.smtp.diagnosis import rules
 
-WORDS = 20  # of a search: each is a condition, and databases limit these
-SEARCH_LENGTH = 200  # characters
 SPAN = 50_000  # keys that one page searches without an index
 FEW = 5000  # unfinished messages that are cheaper to sort than to search for
 # Keys follow the time of storing, except for transactions that overlap and for clocks of several machines.
 CLOCKS_DIFFER = timedelta(hours=1)
 BEFORE, AFTER = "before", "after"
-_PAGING = {ORDER_VAR: r"-?[0-9]{1,2}(\.-?[0-9]{1,2}){0,9}", PAGE_VAR: r"[0-9]{1,9}"}
 State = Message.State
 WAITING = "waiting"  # queued or sending: what the dashboard counts
 UNFINISHED = (WAITING, State.QUEUED, State.SENDING)
-
-
-def text(length: int) -> str:
-    """A pattern for a lookup's value: one line of at most `length` characters."""
-    return rf"[^\x00-\x1f\x7f]{{1,{length}}}"
-
-
-def searchable(term: str) -> bool:
-    return len(term) <= SEARCH_LENGTH and len(term.split()) <= WORDS and "\0" not in term
-
-
-class RestrictedLookups(admin.ModelAdmin):
-    """Lists that are filtered by `lookups` alone: parameters of the URL, each with a pattern for its values.
-
-    Django's admin filters by any column, so a viewer could guess a hidden one letter by letter. Other parameters get
-    status 400; an invalid value redirects to the unfiltered list, with a message.
-    """
-
-    lookups: Mapping[str, str] = {}
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        return lookup in self.lookups
-
-    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
-        return bool(self.opts.pk and to_field == self.opts.pk.name)
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Finds nothing for a term that is not searchable; autocompletion calls this, too."""
-        if not searchable(search_term):
-            return queryset.none(), False
-        return super().get_search_results(request, queryset, search_term)
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        if problem := self._problem(request):
-            messages.error(request, problem)
-            return HttpResponseRedirect(request.path)
-        return super().changelist_view(request, extra_context)
-
-    def _problem(self, request: HttpRequest) -> str:
-        for name, pattern in {**_PAGING, **self.lookups}.items():
-            values = request.GET.getlist(name)
-            if len(values) > 1 or (values and values[0] and not re.fullmatch(pattern, values[0])):
-                return gettext("This list cannot be filtered by that: %(name)s.") % {"name": name}
-        if not all(searchable(term) for term in request.GET.getlist(SEARCH_VAR)):
-            limits = {"words": WORDS, "characters": SEARCH_LENGTH}
-            return gettext("The search is too long: at most %(words)d words and %(characters)d characters.") % limits
-        if not all(self._is_key(key) for key in request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)):
-            return gettext("What was selected is not in this list.")
-        return ""
-
-    def _is_key(self, key: str) -> bool:
-        field: Any = self.opts.pk
-        try:
-            field.run_validators(field.to_python(key))
-        except ValidationError:
-            return False
-        return True
 
 
 class StateFilter(admin.SimpleListFilter):

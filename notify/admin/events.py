@@ -11,8 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from notify import conf
 from notify.admin import rows
-from notify.admin.changelist import text
-from notify.admin.rows import OPERATE, Field, WrittenByMachine
+from notify.admin.rows import OPERATE, Field, WrittenByMachine, text
 from notify.events import digest
 from notify.events.policy import ERRORS
 from notify.events.record import ObjectGone, load_context

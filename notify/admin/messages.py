@@ -14,8 +14,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 from notify.admin import changelist, message_page, previews, rows
 from notify.admin.actions import admin_actions, operate
-from notify.admin.changelist import text
-from notify.admin.rows import OPERATE, WrittenByMachine, state_badge, uncertain_badge
+from notify.admin.rows import OPERATE, WrittenByMachine, state_badge, text, uncertain_badge
 from notify.models import Message
 
 REPLY_SHOWN = 80  # characters of a reply whose cause is unknown
@@ -53,7 +52,7 @@ class MessageAdmin(WrittenByMachine):
         return changelist.NewestFirst
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        if not search_term or not changelist.searchable(search_term):
+        if not search_term or not rows.searchable(search_term):
             return super().get_search_results(request, queryset, search_term)
         return queryset.filter(changelist.exactly(search_term) or changelist.containing(search_term)), False
 

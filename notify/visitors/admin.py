@@ -8,8 +8,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from notify.admin import events, rows
-from notify.admin.changelist import RestrictedLookups
-from notify.admin.rows import Field
+from notify.admin.rows import Field, RestrictedLookups
 from notify.models import Event
 from notify.visitors.models import Visitor
 from notify.visitors.signals import TOPIC

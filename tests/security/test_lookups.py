@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 import flasky.urls
-from notify.admin.changelist import SEARCH_LENGTH, WORDS, RestrictedLookups
+from notify.admin.rows import SEARCH_LENGTH, WORDS, RestrictedLookups
 from notify.models import Event, Message, Relay
 from notify.visitors.models import Visitor
 from tests.desk import OPERATE, VIEW, login, store

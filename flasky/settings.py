@@ -209,10 +209,7 @@ MAIL_OAUTH_EXPIRES = env.date("MAIL_OAUTH_EXPIRES")
 FLASKY_ADMIN = env.addresses("FLASKY_ADMIN")
 FLASKY_MAIL_SUBJECT_PREFIX = env.text("FLASKY_MAIL_SUBJECT_PREFIX", "[Flasky]")
 FLASKY_MAIL_SENDER = env.address(
-    "FLASKY_MAIL_SENDER",
-    f"Flasky Admin <{MAIL_USERNAME}>"
-    if _route.sender_is_login and MAIL_USERNAME
-    else "Flasky Admin <flasky@example.com>",
+    "FLASKY_MAIL_SENDER", f"Flasky Admin <{MAIL_USERNAME if _route.sender_is_login else 'flasky@example.com'}>"
 )
 DEFAULT_FROM_EMAIL = FLASKY_MAIL_SENDER
 SERVER_EMAIL = parseaddr(FLASKY_MAIL_SENDER)[1]

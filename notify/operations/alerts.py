@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from notify import clock, conf
+from notify.delivery import claims
 from notify.models import Alert, Attempt, DateTimeField, Event, Message, Outcome, Relay
 from notify.operations import channels
 from notify.operations.channels import Channel
@@ -131,7 +132,7 @@ def _has_recovered(status: Status, last: Alert) -> bool:
     """Whether the relay that was opened again has proved that it works, and has drained its queue; or took too long."""
     opened, now = status.relay.since, status.now
     was_opened = opened > last.since
-    if was_opened and now - opened > max(PATIENCE, timedelta(seconds=2 * conf.MAIL_TIMEOUT)):
+    if was_opened and now - opened > max(PATIENCE, timedelta(seconds=2 * claims.attempt_seconds())):
         return True
     if was_opened and (status.relay.last_success is None or status.relay.last_success < opened):
         return False

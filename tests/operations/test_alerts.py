@@ -147,6 +147,23 @@ def test_the_end_waits_for_what_had_queued_but_not_for_ever(services: Services) 
     assert services.titles == [HELD, WORKS]
 
 
+def test_the_end_waits_for_two_attempts_of_a_slow_transport(
+    services: Services, use_transport: Callable[..., None]
+) -> None:
+    use_transport("tests.backends.Scripted", timeout=60)
+    fail(Outcome.HOLD)
+    alerts.look()
+    queue(1)
+    pass_time(100)
+    breaker.resume()
+    pass_time(61)
+    alerts.look()
+    assert services.titles == [HELD]
+    pass_time(60)
+    alerts.look()
+    assert services.titles == [HELD, WORKS]
+
+
 def test_a_pause_is_neither_reported_nor_an_end(services: Services) -> None:
     breaker.pause("maintenance")
     alerts.look()

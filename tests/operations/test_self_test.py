@@ -17,10 +17,10 @@ from django.db import OperationalError
 from django.utils import timezone, translation
 
 from notify import dispatch
-from notify.delivery import breaker
+from notify.delivery import breaker, claims
 from notify.models import Message
 from notify.operations import self_test
-from notify.operations.self_test import Problem, Report, Stage
+from notify.operations.self_test import Problem, Report, SelfTest, Stage
 from tests.backends import Scripted, marked
 from tests.delivery.test_claims import queue
 from tests.relays import Relay as RelayServer
@@ -172,8 +172,8 @@ def test_milliseconds_are_rounded_for_machines() -> None:
 @pytest.mark.django_db(transaction=True)
 class TestTheOutbox:
     @pytest.fixture(autouse=True)
-    def _briefly(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings.MAIL_TIMEOUT = 0.3
+    def _briefly(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(claims, "attempt_seconds", lambda: 0.3)
         monkeypatch.setattr("notify.management.commands.sendtestmail.WAIT_BEYOND_TIMEOUT", 0)
 
     def test_a_mail_behind_others_waits_its_turn(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +225,16 @@ class TestTheOutbox:
         monkeypatch.setattr("notify.models.Message.objects.bulk_create", fail)
         with pytest.raises(CommandError, match="The database does not answer: no such table"):
             run("--via", "outbox")
+
+
+def test_the_outbox_is_given_as_long_as_an_attempt_of_the_transport_may_take(
+    use_transport: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(SelfTest, "via_outbox", lambda self, seconds: given.append(seconds) or Report())
+    use_transport(**smtp(1, timeout=120))
+    assert run("--via", "outbox") == (0, "")
+    assert given == [120 + 15]
 
 
 def test_a_mail_goes_to_the_addresses_given(use_transport: Callable[..., None], relay: RelayServer) -> None:

@@ -9,6 +9,7 @@ from django.core.validators import validate_email
 from django.utils.translation import gettext as _
 
 from notify import conf, dispatch
+from notify.delivery import claims
 from notify.management.database import errors_explained
 from notify.operations.self_test import Report, SelfTest, Stage
 from notify.smtp.providers import presets
@@ -47,7 +48,7 @@ class Command(BaseCommand):
         else:
             dispatch.disable()
             with errors_explained():
-                report = self_test.via_outbox(conf.MAIL_TIMEOUT + WAIT_BEYOND_TIMEOUT)
+                report = self_test.via_outbox(claims.attempt_seconds() + WAIT_BEYOND_TIMEOUT)
         self._conclude(report, as_json=json)
 
     def _recipients(self, addresses: list[str]) -> list[str]:

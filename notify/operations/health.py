@@ -65,12 +65,9 @@ def _with_database(request: HttpRequest, failing: str, answer: Callable[[], Json
 def _mail(request: HttpRequest) -> JsonResponse:
     status = Status()
     facts, reasons = status.health(), []
-    limit = conf.NOTIFY_READY_SECONDS
-    if (facts["oldest_due_seconds"] or 0) > limit:
-        reasons.append(
-            _("A message has been due for %(age)d s (limit %(limit)d s): is a worker running?")
-            % {"age": facts["oldest_due_seconds"], "limit": limit}
-        )
+    if status.is_behind:
+        ages = {"age": facts["oldest_due_seconds"], "limit": conf.NOTIFY_READY_SECONDS}
+        reasons.append(_("A message has been due for %(age)d s (limit %(limit)d s): is a worker running?") % ages)
     if status.relay.in_trouble:
         said = {**facts["relay"], "state": status.relay.get_state_display()}
         reasons.append(_("The mail server has been %(state)s since %(since)s: %(reason)s") % said)

@@ -77,6 +77,11 @@ class Status:
         dues = [Message.objects.due().aggregate(oldest=Min("due_at"))["oldest"], digest.oldest_due()]
         return min((due for due in dues if due and due <= self.now), default=None)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether that is longer ago than NOTIFY_READY_SECONDS."""
+        return self.oldest_due is not None and self.now - self.oldest_due > patience()
+
     @cached_property
     def unfinished(self) -> dict[str, int]:
         """Unfinished messages by state."""
@@ -158,19 +163,15 @@ class Status:
         held, down = _("Delivery is on hold: action required."), _("Delivery is interrupted; retrying automatically.")
         if stopped := self._stopped(held=held, down=down):
             return stopped
-        last_success = self.relay.last_success
-        if self._is_behind:
-            if last_success and self.now - last_success < patience():
-                more = _("More connections help: NOTIFY_CONNECTIONS.")
-                return Verdict("slow", _("Mail works, but the queue is behind."), fix=more)
-            return self._no_worker
+        if delayed := self._delayed():
+            return delayed
         if self.failed_lately:
             fix = _("Correct the cause, then retry the message.")
             return _of_message(self.failed_lately, _("Some mail failed permanently: action required."), fix)
         if self.deferred:
             fix = _("No action needed; retrying automatically.")
             return _of_message(self.deferred, _("The newest mail was deferred; retrying automatically."), fix)
-        if not last_success:
+        if not self.relay.last_success:
             return Verdict("quiet", _("Nothing has been sent yet."), fix=_("Send a test mail to see whether it works."))
         return Verdict("good", _("Mail works."))
 
@@ -189,9 +190,7 @@ class Status:
             return _of_message(message, _("It was deferred; retrying automatically."), fix)
         if message.due_at > self.now:
             return Verdict("quiet", _("It is not due yet."), at=message.due_at)
-        if self._is_behind:
-            return self._no_worker
-        return Verdict("quiet", _("It is due, and waits for its turn."))
+        return self._delayed() or Verdict("quiet", _("It is due, and waits for its turn."))
 
     def _stopped(self, *, held: Text, down: Text) -> Verdict | None:
         """Why nothing is sent at the moment, with one of these headlines; None while the relay is open."""
@@ -204,12 +203,14 @@ class Status:
         headline = held if relay.state == Relay.State.HELD else down
         return Verdict("bad", headline, cause, fix, words=relay.reason, at=relay.next_probe)
 
-    @property
-    def _is_behind(self) -> bool:
-        return self.oldest_due is not None and self.now - self.oldest_due > patience()
-
-    @property
-    def _no_worker(self) -> Verdict:
+    def _delayed(self) -> Verdict | None:
+        """Why mail has been due for long though the relay is open; None where it has not been."""
+        if not self.is_behind:
+            return None
+        last_success = self.relay.last_success
+        if last_success and self.now - last_success < patience():
+            more = _("More connections help: NOTIFY_CONNECTIONS.")
+            return Verdict("slow", _("Mail works, but the queue is behind."), fix=more)
         fix = _WHO_DELIVERS[conf.NOTIFY_DISPATCH]
         return Verdict("bad", _("Mail is queued, but no worker is running."), fix=fix)
 

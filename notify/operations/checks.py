@@ -67,8 +67,7 @@ def check_mail_settings() -> Problems:
             hint=_("Choose one: MAIL_USE_TLS (STARTTLS, port 587) or MAIL_USE_SSL (TLS at once, port 465)."),
             id="notify.E001",
         )
-    by_token = bool(options.get("token")) or any(name.startswith("oauth_") for name in options)
-    if not by_token and bool(options.get("username")) != bool(options.get("password")):
+    if not _by_token(options) and bool(options.get("username")) != bool(options.get("password")):
         has, lacks = "MAIL_USERNAME", "MAIL_PASSWORD"
         if not options.get("username"):
             has, lacks = lacks, has
@@ -85,6 +84,11 @@ def check_mail_settings() -> Problems:
         )
     yield from _oauth_problems(options)
     yield from _sender_problems(options)
+
+
+def _by_token(options: dict[str, Any]) -> bool:
+    """Whether it signs in by OAuth. Options made of Django's EMAIL_* settings hold an empty text for each of ours."""
+    return any(value for name, value in options.items() if name == "token" or name.startswith("oauth_"))
 
 
 def _oauth_problems(options: dict[str, Any]) -> Problems:
@@ -182,7 +186,7 @@ def _oauth() -> configuration.Configuration | None:
 def check_password_in_clear() -> Problems:
     options = conf.transport()["OPTIONS"]
     host = str(options.get("host") or "")
-    by_token = options.get("token") or options.get("oauth_client_id")
+    by_token = _by_token(options)
     if not (options.get("password") or by_token) or options.get("use_tls") or options.get("use_ssl"):
         return
     if _is_this_machine(host) and not options.get("proxy"):

@@ -13,6 +13,7 @@ from django.utils import timezone
 from notify import conf
 from notify.oauth import configuration, store
 from notify.operations import channels, checks
+from notify.smtp.backend import OAUTH_OPTIONS
 
 registry = check_registry.registry
 
@@ -44,6 +45,11 @@ def test_half_a_login(options: dict[str, Any], half: str) -> None:
     found = checks.check_mail_settings(None)
     assert ids(found) == ["notify.E002"]
     assert f"MAIL_{half.upper()} is set" in found[0].msg
+
+
+def test_half_a_login_where_options_of_oauth_are_empty(options: dict[str, Any]) -> None:
+    options |= {**dict.fromkeys(OAUTH_OPTIONS, ""), "username": "x"}  # as in a project with Django's EMAIL_* settings
+    assert ids(checks.check_mail_settings(None)) == ["notify.E002"]
 
 
 OAUTH = {"host": "smtp.gmail.com", "username": "me@gmail.com", "oauth_client_id": "id"}

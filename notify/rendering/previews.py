@@ -73,7 +73,7 @@ def _complaints(mail: Rendered) -> Iterator[str]:
             yield _("A link is not absolute, so it does not work in a mail: %s") % (link or '""')
         elif ours and host[1] != ours[1]:
             words = _("A link leads to another host than FLASKY_URL (%(host)s): %(link)s")
-            yield words % {"host": ours[1], "link": link}
+            yield conf.named(words) % {"host": ours[1], "link": link}
     sizes = {"size": mail.size, "limit": GMAIL_CLIPS}
     if mail.size > GMAIL_CLIPS:
         yield _("The HTML has %(size)d bytes: Gmail hides what comes after %(limit)d.") % sizes

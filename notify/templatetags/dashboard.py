@@ -28,4 +28,4 @@ def relay_panel(context: template.RequestContext) -> dict[str, Any]:
 def address_field(context: template.RequestContext, id: str) -> dict[str, str]:
     """The field `to` of a test: holds the user's own address and suggests the administrators'."""
     own = ", ".join(rows.own_addresses(context["request"]))
-    return {"id": id, "own": own, "admins": ", ".join(conf.admins())}
+    return {"id": id, "own": own, "admins": ", ".join(conf.admins()), "setting": conf.named("FLASKY_ADMIN")}

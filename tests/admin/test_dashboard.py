@@ -345,6 +345,17 @@ def test_a_relay_that_is_not_in_trouble_is_not_probed(admin_client: Client, stat
     assert not LogEntry.objects.exists()
 
 
+@pytest.mark.parametrize(("of_flasky", "name"), [(True, "FLASKY_ADMIN"), (False, "ADMINS")])
+def test_the_field_suggests_the_administrators_by_the_name_of_their_setting(
+    admin_client: Client, settings: Any, of_flasky: bool, name: str
+) -> None:
+    settings.ADMINS = settings.FLASKY_ADMIN = ["ann@example.com"]
+    if not of_flasky:
+        del settings.FLASKY_ADMIN
+    page = admin_client.get(PAGE).content.decode()
+    assert f'<option value="ann@example.com" label="{name}">' in page
+
+
 def test_a_test_mail_goes_to_who_asks_for_it(staff: Any) -> None:
     client = staff("operate_outbox", "view_message", email="ann@example.com")
     said = press(client, "test")

@@ -96,6 +96,15 @@ def test_what_mail_programs_object_to_is_said(settings: Any, html: str, text: st
     assert said.startswith(complaint)
 
 
+def test_another_project_is_told_the_name_of_its_own_setting(settings: Any) -> None:
+    del settings.FLASKY_ADMIN
+    settings.NOTIFY_SITE_URL = "https://shop.example"
+    [said] = previews.Rendered("s", "https://other.example/FLASKY_URL", "", 0).complaints
+    assert said == (
+        "A link leads to another host than NOTIFY_SITE_URL (shop.example): https://other.example/FLASKY_URL"
+    )
+
+
 def test_what_mail_programs_do_not_object_to_is_not_said(settings: Any) -> None:
     settings.FLASKY_URL = "https://flasky.example.com"
     html = '<a href="https://flasky.example.com/x"><a href="mailto:a@b.c"><img alt=""><p style="max-width:900px">'

@@ -144,8 +144,7 @@ def notice_configuration(*, starting: bool = True) -> None:
     if Relay.objects.filter(fingerprint="").troubled().update(**_OPENED):
         logger.info(CHANGED)
     relay, host, now, ahead = own(), socket.gethostname(), clock.now(), clock.seconds_ahead()
-    # Differs where SECRET_KEY does, and reveals nothing else about it.
-    key = hashlib.sha256(b"notify key" + settings.SECRET_KEY.encode()).hexdigest()[:8]
+    key = key_mark()
     sign = {"seen": clock.written(now), "key": key, "ahead": ahead}
     last = (relay.workers or {}).get(host)
     is_known = last is not None and last["key"] == key and _age(last, now) < 0.8 * timedelta(seconds=SEEN_EVERY)
@@ -160,6 +159,11 @@ def notice_configuration(*, starting: bool = True) -> None:
             abs(ahead),
             "ahead of" if ahead > 0 else "behind",
         )
+
+
+def key_mark() -> str:
+    """Differs where SECRET_KEY does, and reveals nothing else about it."""
+    return hashlib.sha256(b"notify key" + settings.SECRET_KEY.encode()).hexdigest()[:8]
 
 
 def workers() -> list[Workers]:

@@ -36,9 +36,9 @@ def disagreements() -> list[str]:
 
 
 def with_other_settings() -> list[str]:
-    """Hosts of the workers seen lately, if none of them has this process's mail settings; else none."""
-    seen = breaker.workers()
-    if any(worker.fingerprint == transport.fingerprint() for worker in seen):
+    """Hosts of the workers seen lately, if none of them has this process's mail settings and SECRET_KEY; else none."""
+    seen, ours = breaker.workers(), (transport.fingerprint(), breaker.key_mark())
+    if any((worker.fingerprint, worker.key) == ours for worker in seen):
         return []
     return sorted({worker.host for worker in seen})
 

@@ -205,10 +205,12 @@ class TestTheOutbox:
         assert lines[-1] == "fix: No action needed; retrying automatically."
         assert "FAIL" not in printed
 
-    def test_a_worker_with_other_settings_is_said(self, settings: Any) -> None:
-        ours, settings.FLASKY_MAIL_SENDER = settings.FLASKY_MAIL_SENDER, "Other <other@example.com>"
+    @pytest.mark.parametrize("name", ["FLASKY_MAIL_SENDER", "SECRET_KEY"])
+    def test_a_worker_with_other_settings_is_said(self, settings: Any, name: str) -> None:
+        ours = getattr(settings, name)
+        setattr(settings, name, "Other <other@example.com>")
         breaker.notice_configuration()
-        settings.FLASKY_MAIL_SENDER = ours
+        setattr(settings, name, ours)
         words = f"the running worker ({socket.gethostname()}) has other mail settings or another SECRET_KEY than this"
         assert f"WARN worker {words} command" in run("--via", "outbox")[1]
 

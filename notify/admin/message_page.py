@@ -1,5 +1,6 @@
 """The page of one message: its facts, failed attempts, events and content; also as source and as a file."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -12,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_POST
 
+from notify import conf
 from notify.admin import actions, audit, display, sanitizer
 from notify.admin.events import events_of
 from notify.admin.rows import LIVE, OPERATE
@@ -56,14 +58,14 @@ def context(request: HttpRequest, message: Message) -> dict[str, Any]:
     is_unfinished = message.state in (Message.State.QUEUED, Message.State.SENDING)
     found: dict[str, Any] = {
         "message": message,
-        "known": rules.known(message.diagnosis),
+        "known": _known(message.diagnosis),
         "waiting": Status().why_not_sent(message) if is_unfinished else None,
         "tries": [
             {
                 "number": number,
                 "attempt": each,
                 "phase": PHASES.get(each.phase, each.phase),
-                "known": rules.known(each.diagnosis),
+                "known": _known(each.diagnosis),
             }
             for number, each in enumerate(last, failed - len(last) + 1)
         ],
@@ -135,6 +137,11 @@ def reveal(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
     message = _readable(request, model_admin, pk, audit.REVEALED)
     request.session[REVEALED] = message.pk
     return redirect("admin:notify_message_change", message.pk)
+
+
+def _known(diagnosis: str) -> rules.Diagnosis | None:
+    known = rules.known(diagnosis)
+    return known and replace(known, fix=conf.named(known.fix))
 
 
 def _was_asked_for(request: HttpRequest, message: Message) -> bool:

@@ -214,7 +214,7 @@ class SelfTest:
         self._say(FAIL, stage, words, self._last)
         known = rules.diagnose(facts, provider=transport.provider())
         if known and (better := modes.advice(facts, known, self._options)):
-            known = replace(known, fix=conf.named(better))
+            known = replace(known, fix=better)
         elif known and known.id in PASSING:
             again = _("No action needed: run this again later. Mail in the outbox is retried automatically.")
             known = replace(known, fix=again)
@@ -252,7 +252,7 @@ class SelfTest:
 
     def _note(self, stage: str, words: str, known: rules.Diagnosis | None, fix: str) -> None:
         """Keep why a stage failed; `fix` is for where the cause is not known."""
-        cause, fix, id = (str(known.cause), str(known.fix), known.id) if known else ("", fix, "")
+        cause, fix, id = (str(known.cause), conf.named(known.fix), known.id) if known else ("", fix, "")
         self.report.problems.append(Problem(stage=stage, words=words, cause=cause, fix=fix, diagnosis=id))
 
     def _say(self, status: str, name: str, detail: str, started: float | None = None) -> None:

@@ -289,9 +289,9 @@ def lines(facts: dict[str, Any]) -> list[str]:
 
 
 def explained(diagnosis: str, *, cause: Text = "", fix: Text = "") -> tuple[Text, Text]:
-    """Cause and fix of a diagnosis; where it is not known, the ones given."""
+    """Cause and fix of a diagnosis, with the project's names of settings; where it is not known, the ones given."""
     known = rules.known(diagnosis)
-    return (known.cause, known.fix) if known else (cause, fix)
+    return (known.cause, conf.named(known.fix)) if known else (cause, fix)
 
 
 def patience() -> timedelta:

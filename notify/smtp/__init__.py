@@ -1,1 +1,1 @@
-"""Speaks SMTP to the relay. Imports nothing of ours but `conf`; start with `backend`, then `connection`, `wire`."""
+"""Speaks SMTP to the relay. Imports nothing of ours outside itself; start with `backend`, then `connection`, `wire`."""

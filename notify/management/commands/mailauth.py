@@ -56,7 +56,7 @@ class Command(BaseCommand):
         except (TokenRefused, TokenUnavailable) as error:
             lines, known = [str(error)], rules.diagnose(from_exception(error))
             if known:
-                lines += [f"{_('cause')}: {known.cause}", f"{_('fix')}: {known.fix}"]
+                lines += [f"{_('cause')}: {known.cause}", f"{_('fix')}: {conf.named(known.fix)}"]
             raise CommandError("\n".join(lines)) from None
 
     def _configured(self) -> Configuration:

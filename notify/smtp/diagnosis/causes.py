@@ -1,13 +1,11 @@
 """The causes of failures, and what to do about each: texts for people, chosen by `rules`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from django.conf import settings
 from django.utils.functional import Promise, lazy
 from django.utils.translation import gettext_lazy as _
-
-from notify import conf
 
 DAY = 86400
 THROTTLED = 900  # seconds; providers speak of "later"
@@ -19,7 +17,7 @@ class Diagnosis:
     """`relay`: no message will get through until a person or time mends it; otherwise it concerns one message.
 
     `pause`: seconds to leave the relay alone, where the provider is known to want that, else None. `cause` and `fix`
-    are translated when they are shown; a fix then names settings as the project does.
+    are translated when they are shown.
     """
 
     id: str
@@ -36,7 +34,6 @@ def _name_what_is_set(fix: Promise) -> str:
 
 # A fix that names MAIL_SERVER; if the server was chosen by MAIL_SERVICE, it names that instead.
 _named: Callable[[Promise], Promise] = lazy(_name_what_is_set, str)  # type: ignore[assignment]  # stubs: str
-_as_the_project_names_it: Callable[[str | Promise], str] = lazy(conf.named, str)
 _AUTHORIZATION_CODE = _(
     "In the webmail's settings switch on SMTP, make an authorization code (授权码) and put it into MAIL_PASSWORD."
 )
@@ -226,7 +223,7 @@ PASSING = frozenset(
     {"connection-lost", "silent", "greylisted", "looks-like-spam-for-now", "recipient-throttled", "out-of-step"}
 )
 CAUSES = {
-    each.id: replace(each, fix=_as_the_project_names_it(each.fix))
+    each.id: each
     for each in (
         *(Diagnosis(*row, relay=True) for row in _RELAY),
         *(Diagnosis(*row, relay=True) for row in _PAUSES),

@@ -86,7 +86,8 @@ class Session:
 
     def _hand_over(self, message: Claimed, following: Claimed | None) -> str:
         assert self._backend  # noqa: S101  (_ensure_open made it)
-        if self._sent + 1 >= RECYCLE_AFTER:
+        # Only SMTP asks for it; the headers of one that cannot be read must not fail the one before it.
+        if self._sent + 1 >= RECYCLE_AFTER or not self.takes_envelope:
             following = None
         self.refused = {}
         stored = self._stored(message)

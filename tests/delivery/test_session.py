@@ -179,8 +179,15 @@ def test_what_goes_wrong_in_saying_goodbye_concerns_nobody(monkeypatch: pytest.M
 
 def test_the_backend_is_told_which_message_follows_while_the_connection_lasts() -> None:
     kept, second = Session(), MESSAGE._replace(recipient="second@example.com")
+    kept.takes_envelope = True
     for _ in range(session.RECYCLE_AFTER):
         kept.send(MESSAGE, following=second)
     *told, last = [message.following for message in Scripted.sent]
     assert {message.to[0] for message in told} == {"second@example.com"}
     assert last is None
+
+
+def test_a_message_whose_headers_cannot_be_read_does_no_harm_to_the_one_before() -> None:
+    unreadable = MESSAGE._replace(id=2, mime=b"To: <\r\n\r\nHi\r\n")
+    Session().send(MESSAGE, following=unreadable)
+    assert Scripted.said == ["open", "send"]

@@ -30,7 +30,7 @@ _AS_STORED = email.policy.default.clone(linesep="\r\n", refold_source="none")
 class StoredMessage(EmailMultiAlternatives):
     """What a transport gets: to one recipient, or to all where the row is of a whole message.
 
-    `envelope`: the transport is SMTP. Then sender and recipient are bare addresses, and the property `envelope` and
+    `envelope`: the transport is SMTP. Then sender and recipient are bare addresses, and `wire_envelope` and
     `wire_bytes` are all it needs. For other backends the fields are those of the caller's message. What they do not ask
     for is never parsed. `following`: the message that will be sent next, where that is known.
     """
@@ -68,7 +68,7 @@ class StoredMessage(EmailMultiAlternatives):
         return list(self._recipients)
 
     @cached_property
-    def envelope(self) -> Envelope:
+    def wire_envelope(self) -> Envelope:
         """Raises ValueError for an invalid address."""
         return envelope_of(self, self.wire_bytes)
 

@@ -203,7 +203,7 @@ def _no_password() -> str:
 
 def _envelope(message: EmailMessage, data: bytes) -> Envelope:
     """A stored message knows its own."""
-    return getattr(message, "envelope", None) or envelope_of(message, data)
+    return getattr(message, "wire_envelope", None) or envelope_of(message, data)
 
 
 def _following(message: EmailMessage) -> Envelope | None:

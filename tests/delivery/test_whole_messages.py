@@ -69,6 +69,13 @@ def test_a_whole_message_is_sent_once_with_all_it_was_given() -> None:
     assert rows() == [("a@example.com, b@example.com, c@example.com", "sent", "queued <1@api>", "")]
 
 
+def test_what_a_subclass_keeps_has_any_name_that_django_does_not_use(api: Any) -> None:
+    send(envelope={"sender": "bounces@example.com"})
+    assert deliver_due() == Tally(sent=1)
+    [sent] = mail.outbox
+    assert sent.envelope == {"sender": "bounces@example.com"}
+
+
 def test_recipients_the_provider_does_not_take_have_rows_that_failed(api: Any) -> None:
     api.verdicts = {"b@example.com": "rejected"}
     send()

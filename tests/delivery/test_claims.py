@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from notify.delivery import claims
@@ -111,6 +111,18 @@ def test_a_retry_waits_by_the_databases_clock() -> None:
 def test_a_message_past_its_time_is_marked_as_expired() -> None:
     queue(expires_at=timezone.now() - timedelta(seconds=1))
     assert claims.claim(1)[0].expired
+
+
+def test_what_the_driver_says_of_a_success_that_cannot_be_recorded_is_an_error_of_django(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Delivery waits for a database that raises one, and sends nothing else meanwhile."""
+    queue()
+    [message] = claims.claim(1)
+    broken = {vendor: text.replace("notify_message", "nothing") for vendor, text in claims._SENT.items()}
+    monkeypatch.setattr(claims, "_SENT", broken)
+    with pytest.raises(DatabaseError, match="nothing"), transaction.atomic():
+        claims.mark_sent(message, reply="250 Ok")
 
 
 RELAXED = ("synchronous_commit", "enable_seqscan", "enable_bitmapscan")

@@ -9,7 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from notify.delivery import breaker
-from notify.models import Alert, Attempt, Message, Outcome, Relay
+from notify.models import Alert, Attempt, Event, Message, Outcome, Relay
 from notify.operations import alerts, channels
 from notify.operations.channels import Channel
 from tests.delivery.test_claims import queue
@@ -194,6 +194,18 @@ def test_a_message_that_no_worker_takes_is_reported_and_its_end(services: Servic
     assert services.sent[-1][2].startswith("1 queued mail was delivered.")
 
 
+def test_an_event_that_no_worker_takes_is_reported(services: Services, settings: Any) -> None:
+    settings.NOTIFY_READY_SECONDS = 300
+    Relay.current()
+    pass_time(1000)
+    Event.objects.create(topic="visitors", key="1", subject="New visitor", summary="Ann", created_at=ago(290))
+    alerts.look()
+    assert services.titles == []
+    Event.objects.update(created_at=ago(310))
+    alerts.look()
+    assert services.titles == ["[Flasky] Mail is queued, but no worker is running."]
+
+
 def test_many_failures_are_reported_and_their_end(services: Services, settings: Any) -> None:
     settings.NOTIFY_ALERT_FAILURES = 4
     Relay.current()
@@ -243,6 +255,19 @@ def test_a_report_that_was_not_accepted_does_not_follow_that_of_the_end(services
         pass_time(61)
         alerts.look()
     assert services.titles == [HELD, WORKS]
+
+
+def test_that_mail_works_again_is_retried_where_it_was_not_accepted(services: Services) -> None:
+    fail(Outcome.HOLD)
+    alerts.look()
+    breaker.resume()
+    deliver_all()
+    services.answers = dict.fromkeys(URLS.split(), "503")
+    alerts.look()
+    services.answers = {}
+    pass_time(61)
+    alerts.look()
+    assert services.titles == [HELD, WORKS, WORKS]
 
 
 def test_of_two_processes_one_stores_a_change(services: Services) -> None:

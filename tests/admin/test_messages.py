@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -253,6 +253,28 @@ def test_sending_again_asks_first_and_makes_a_new_message() -> None:
     assert (Message.objects.count(), copy.state, copy.recipient) == (2, "queued", row.recipient)
     assert copy.message_id != row.message_id
     assert LogEntry.objects.get().object_id == str(row.pk)
+
+
+@pytest.mark.parametrize(
+    ("path", "state", "said"),
+    [
+        ("", "failed", {"action": "retry", "index": "0"}),
+        ("{}/operate/", "failed", {"verb": "retry"}),
+        ("{}/operate/", "sent", {"verb": "resend", "to": "you@example.com", "confirmed": "1"}),
+    ],
+)
+def test_what_cannot_be_written_down_is_not_done(
+    monkeypatch: pytest.MonkeyPatch, path: str, state: str, said: dict[str, str]
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("database or disk is full")
+
+    [row] = queue(state=state)
+    operator = login(*OPERATE)
+    monkeypatch.setattr("notify.admin.audit.of_messages", full)
+    with pytest.raises(OperationalError):
+        operator.post(LIST + path.format(row.pk), {**said, "_selected_action": [row.pk]})
+    assert states() == {row.pk: state}
 
 
 def test_all_that_match_are_told_by_their_number_and_done_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command, execute_from_command_line
 from django.core.management.base import CommandError
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from notify import dispatch
 from notify.delivery import breaker, worker
@@ -86,9 +86,10 @@ class TestDeliver:
             run("deliver", f"--connections={number}")
         assert raised.value.returncode == 2
 
-    def test_a_database_that_is_away_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("away")])
+    def test_a_database_that_is_away_is_said(self, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(**options: Any) -> None:
-            raise OperationalError("away")
+            raise error
 
         monkeypatch.setattr(worker, "deliver_due", fail)
         with pytest.raises(CommandError, match="The database does not answer: away"):

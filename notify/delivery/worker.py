@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
@@ -39,11 +40,6 @@ class Tally:
     sent: int = 0
     retry: int = 0
     failed: int = 0
-
-    def add(self, other: "Tally") -> None:
-        self.sent += other.sent
-        self.retry += other.retry
-        self.failed += other.failed
 
 
 class Worker:
@@ -216,31 +212,25 @@ def _set_synchronous(level: str) -> None:
 def deliver_due(
     *, connections: int = 1, stop: threading.Event | None = None, progress: Progress | None = None
 ) -> Tally:
-    """Deliver what is due over so many connections, then end. Raises DatabaseError where the database fails."""
+    """Deliver what is due over so many connections, then end. Raises what ended one of them, mostly DatabaseError."""
     stop = stop or threading.Event()
     breaker.notice_configuration()
     claims.unstrand()
     successes = counts.Successes()
     workers = [Worker(stop, progress, connections=connections, successes=successes) for _ in range(connections)]
-    errors: list[DatabaseError] = []
 
-    def run(worker: Worker) -> None:
+    def run(worker: Worker) -> Tally:
         try:
             worker.drain()
-        except DatabaseError as error:
-            errors.append(error)
         finally:
             worker.close()
             connection.close()  # this thread's own
+        return worker.tally
 
-    threads = [threading.Thread(target=run, args=[worker], name="deliver") for worker in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    total = Tally()
-    for worker in workers:
-        total.add(worker.tally)
-    return total
+    with ThreadPoolExecutor(connections, thread_name_prefix="deliver") as threads:
+        tallies = [done.result() for done in [threads.submit(run, worker) for worker in workers]]
+    return Tally(
+        sent=sum(tally.sent for tally in tallies),
+        retry=sum(tally.retry for tally in tallies),
+        failed=sum(tally.failed for tally in tallies),
+    )

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import DataError, InternalError, OperationalError, connection
+from django.db import DataError, InterfaceError, InternalError, OperationalError, connection
 from django.utils import timezone
 
 from notify.delivery import breaker, claims, outcome, worker
@@ -344,13 +344,16 @@ def test_a_claim_lost_meanwhile_is_said_and_changes_nothing(caplog: pytest.LogCa
     assert "was lost before its outcome was recorded" in caplog.text
 
 
-def test_a_database_that_fails_is_the_callers_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("away"), ZeroDivisionError("away")])
+def test_what_ends_a_thread_of_delivery_is_the_callers_to_know(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(limit: int, *, size: int) -> None:
-        raise OperationalError("away")
+        raise error
 
     queue()
     monkeypatch.setattr(claims, "claim", fail)
-    with pytest.raises(OperationalError, match="away"):
+    with pytest.raises(type(error), match="away"):
         deliver_due(connections=2)
 
 

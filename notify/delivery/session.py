@@ -51,12 +51,7 @@ class Session:
             if not (was_open and _went_stale(error)):
                 raise
         # The relay had closed an idle connection: not this message's failure.
-        self._ensure_open()
-        try:
-            return self._hand_over(message, following)
-        except Exception:
-            self.close()
-            raise
+        return self.send(message, following=following)
 
     def rest(self) -> None:
         """Called while there is nothing to send."""
@@ -72,17 +67,25 @@ class Session:
 
     def _ensure_open(self) -> bool:
         """Open a connection if there is none; True if it was open before."""
-        idle = time.monotonic() - self._used_at
-        if self._backend and (self._sent >= RECYCLE_AFTER or (idle > CHECK_AFTER and not self._answers())):
-            self.close()
         if self._backend:
-            return True
-        self._backend, self._sent = _connected(), 0
+            is_idle = time.monotonic() - self._used_at > CHECK_AFTER
+            # A backend that has no `check` does not answer: bool() is False.
+            if self._sent < RECYCLE_AFTER and (not is_idle or getattr(self._backend, "check", bool)()):
+                return True
+            self.close()
+        self._open()
         return False
 
-    def _answers(self) -> bool:
-        check = getattr(self._backend, "check", None)
-        return bool(check()) if check else False
+    def _open(self) -> None:
+        """An error here that is no relay's refusal is the configuration's, not the message's."""
+        try:
+            self._backend, self._sent = transport.connect(), 0
+            self._backend.open()
+        except Exception as error:
+            self.close()
+            if not isinstance(error, OSError) and not hasattr(error, "phase"):
+                error.phase = "config"  # type: ignore[attr-defined]
+            raise
 
     def _hand_over(self, message: Claimed, following: Claimed | None) -> str:
         assert self._backend  # noqa: S101  (_ensure_open made it)
@@ -124,22 +127,6 @@ def _refused_by_anymail(status: Any, recipients: list[str]) -> dict[str, str]:
     if len(refused) == len(recipients):
         raise RecipientsRefused(", ".join(f"{recipient}: {words}" for recipient, words in refused.items()))
     return refused
-
-
-def _connected() -> BaseEmailBackend:
-    """A new connection. An error here that is no relay's refusal is the configuration's, not the message's."""
-    backend = None
-    try:
-        backend = transport.connect()
-        backend.open()
-    except Exception as error:
-        if backend:
-            with contextlib.suppress(Exception):
-                backend.close()
-        if not isinstance(error, OSError) and not hasattr(error, "phase"):
-            error.phase = "config"  # type: ignore[attr-defined]
-        raise
-    return backend
 
 
 def _went_stale(error: Exception) -> bool:

@@ -50,19 +50,19 @@ class Successes:
         self._written_at = time.monotonic()
         self._noted_at = -math.inf
 
-    def note(self, seconds: float) -> None:
-        """Count one more. A count that cannot be written now must not stop sending: it is part of the next one."""
+    def note(self, seconds: float) -> bool:
+        """Count one more. A count that cannot be written now must not stop sending: it is part of the next one.
+
+        True where the relay's last success is to be noted: at the first, and then as rarely as counts are written.
+        """
+        now = time.monotonic()
         with self._lock:
             self._count += 1
             self._seconds += seconds
-        self.write_if_due()
-
-    def is_to_be_noted(self) -> bool:
-        """Whether the time of the last success is to be written now: at the first, and then as rarely as counts."""
-        with self._lock:
-            is_due = time.monotonic() - self._noted_at >= WRITE_EVERY
+            is_due = now - self._noted_at >= WRITE_EVERY
             if is_due:
-                self._noted_at = time.monotonic()
+                self._noted_at = now
+        self.write_if_due()
         return is_due
 
     def write_if_due(self) -> None:

@@ -4,6 +4,7 @@ No transaction is open during SMTP I/O.
 """
 
 import contextlib
+import itertools
 import logging
 import math
 import threading
@@ -145,32 +146,30 @@ class Worker:
         if result.failure is None:
             self.tally.sent += 1
             self.tally.failed += len(result.refused)
-            self._successes.note(result.seconds)
+            if self._successes.note(result.seconds) or permit.probe:
+                self._report_success(permit)
         else:
             said = (message.id, result.decision.outcome.value, result.failure.phase, result.reply)
             logger.info("message %s: %s in phase %s: %s", *said)
             self.tally.failed += result.decision.outcome is Outcome.FAIL
             self.tally.retry += result.decision.outcome is not Outcome.FAIL
-        if result.relay_answered:
-            self._report_answer(result, permit)
+            if result.relay_answered:
+                breaker.report_answer(permit)
         return not result.blames_relay
 
-    def _report_answer(self, result: Result, permit: breaker.Permit) -> None:
-        """A probe that was answered reopens the relay; any other success is noted now and then."""
-        if result.failure is not None:
-            breaker.report_answer(permit)
-        elif self._successes.is_to_be_noted() or permit.probe:
-            try:
-                breaker.report_success(permit)
-            except (DatabaseError, InterfaceError):
-                if permit.probe:
-                    raise
+    def _report_success(self, permit: breaker.Permit) -> None:
+        """A probe's reopens the relay. Any other is noted now and then, and need not be."""
+        try:
+            breaker.report_success(permit)
+        except (DatabaseError, InterfaceError):
+            if permit.probe:
+                raise
 
     def _record(self, result: Result, permit: breaker.Permit) -> None:
         """Record an outcome before anything else is sent, however long the database is away."""
-        deadline, tries = None, 0
+        deadline = None
         message = result.message
-        while True:
+        for pause in itertools.chain(DATABASE_BACKOFF, itertools.repeat(DATABASE_BACKOFF[-1])):
             try:
                 if not result.record(permit):
                     logger.warning("the claim of message %s was lost before its outcome was recorded", message.id)
@@ -183,8 +182,7 @@ class Worker:
                         raise
                 logger.error("an outcome cannot be recorded, sending is suspended: %s", error)
                 connection.close()
-                time.sleep(DATABASE_BACKOFF[min(tries, len(DATABASE_BACKOFF) - 1)])
-                tries += 1
+                time.sleep(pause)
 
 
 @contextlib.contextmanager

@@ -127,7 +127,7 @@ def rows_of(message: EmailMessage) -> list[Message]:
             expires_at=now + GIVE_UP_AFTER,
             sensitive=sensitive,
         )
-        for recipient in ([attributes.in_words(recipients, 320)] if whole else recipients)
+        for recipient in ([attributes.in_words(recipients)] if whole else recipients)
     ]
 
 

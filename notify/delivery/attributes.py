@@ -74,10 +74,10 @@ def of_one(text: str) -> str:
     return json.dumps({"attributes": found}) if found else ""
 
 
-def in_words(recipients: Sequence[str], length: int) -> str:
-    """The recipients of a whole message in the one field a row has for them, cut at so many characters."""
+def in_words(recipients: Sequence[str]) -> str:
+    """The recipients of a whole message in the one field that a row has for them, cut at its 320 characters."""
     text = ", ".join(recipients)
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return text if len(text) <= 320 else text[:319] + "…"
 
 
 def _given(message: EmailMessage, *, others: bool) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """How an attempt at a message ended: judged once, and recorded through one door, success and failure alike."""
 
 import logging
-import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from email.utils import parseaddr
+from typing import NamedTuple
 
 from django.db import transaction
 
@@ -13,17 +12,17 @@ from notify.delivery import attributes, breaker, claims, counts, retry, transpor
 from notify.delivery.claims import Claimed
 from notify.models import Attempt, Outcome
 from notify.smtp.diagnosis import rules
-from notify.smtp.failure import PREPARE, Failure, from_exception, scrub
+from notify.smtp.failure import PREPARE, Failure, from_exception
 
 logger = logging.getLogger(__name__)
 
 # Phases in which a reply is about one message: connection, login and sender were accepted.
 _ABOUT_THE_MESSAGE = ("recipient", "data", "end")
 REFUSED_BY_API = "recipient-refused-by-api"
+_SENT = retry.Decision(outcome=Outcome.SENT)
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """How one attempt ended. `reply`: the relay's last words. `failure` and `diagnosis` are unset for a success.
 
     `refused`: of a success, those recipients of a whole message who were not taken, and why.
@@ -35,7 +34,7 @@ class Result:
     reply: str
     failure: Failure | None = None
     diagnosis: str = ""
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = {}
 
     @property
     def relay_answered(self) -> bool:
@@ -60,7 +59,7 @@ class Result:
 
     def _record_refused(self) -> bool:
         named = attributes.whole_message(self.message.attributes, self.message.recipient)
-        taken = attributes.in_words([each for each in named if each not in self.refused], 320)
+        taken = attributes.in_words([each for each in named if each not in self.refused])
         with transaction.atomic():
             ours = claims.mark_partly_sent(
                 self.message, reply=self.reply, refused=self.refused, taken=taken, diagnosis=REFUSED_BY_API
@@ -100,15 +99,16 @@ class Result:
 
 
 def success(message: Claimed, reply: str, seconds: float, refused: Mapping[str, str] | None = None) -> Result:
-    return Result(message, retry.Decision(outcome=Outcome.SENT), seconds, reply, refused=refused or {})
+    return Result(message, _SENT, seconds, reply, refused=refused or {})
 
 
 def failure(message: Claimed, error: Exception, seconds: float, permit: breaker.Permit) -> Result:
     """What follows from an exception of the transport. Raises DatabaseError."""
-    facts = _facts(error)
+    facts = from_exception(error, secrets=transport.secrets())
     known = rules.diagnose(facts, provider=transport.provider())
     poisonings = 0
     if facts.phase == PREPARE:
+        logger.error("a message could not be prepared", exc_info=error)
         poisonings = Attempt.objects.filter(message=message.id, phase=PREPARE).count()
     decision = retry.decide(
         facts,
@@ -120,13 +120,3 @@ def failure(message: Claimed, error: Exception, seconds: float, permit: breaker.
         own_sender=message.sender.lower() != parseaddr(conf.sender())[1].lower(),
     )
     return Result(message, decision, seconds, facts.words, facts, known.id if known else "")
-
-
-def _facts(error: Exception) -> Failure:
-    secrets = transport.secrets()
-    facts = from_exception(error, secrets=secrets)
-    if facts.phase == PREPARE:
-        logger.error("a message could not be prepared", exc_info=error)
-        last_line = traceback.format_exception_only(error)[-1].strip()
-        return replace(facts, text=scrub(last_line, secrets)[:2000])
-    return facts

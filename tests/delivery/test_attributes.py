@@ -109,15 +109,15 @@ def test_an_ordinary_mail_by_smtp_has_nothing_beside_its_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipients", "length", "words"),
+    ("recipients", "words"),
     [
-        (["a@x.org"], 320, "a@x.org"),
-        (["a@x.org", "b@x.org"], 320, "a@x.org, b@x.org"),
-        (["a@x.org", "b@x.org"], 10, "a@x.org, …"),
+        (["a@x.org"], "a@x.org"),
+        (["a@x.org", "b@x.org"], "a@x.org, b@x.org"),
+        (["a@x.org"] * 40, "a@x.org, " * 35 + "a@x.…"),
     ],
 )
-def test_a_row_of_a_whole_message_names_its_recipients(recipients: list[str], length: int, words: str) -> None:
-    assert attributes.in_words(recipients, length) == words
+def test_a_row_of_a_whole_message_names_its_recipients(recipients: list[str], words: str) -> None:
+    assert attributes.in_words(recipients) == words
     text = attributes.dump(built(), recipients, whole=True)
     assert attributes.whole_message(text, words) == recipients
 

@@ -147,27 +147,14 @@ def mark_sent(message: Claimed, *, reply: str) -> bool:
 
 def mark_retry(message: Claimed, *, delay: float, reply: str, diagnosis: str, uncertain: bool) -> bool:
     """Not this time; again in `delay` seconds. Once uncertain, a message stays so until it is sent."""
-    return _settle(
-        message,
-        state=Message.State.QUEUED,
-        due_at=in_seconds(delay),
-        attempts=message.attempts + 1,
-        reply=reply,
-        diagnosis=diagnosis,
-        **({"uncertain": True} if uncertain else {}),
-    )
+    row: dict[str, Any] = {"state": Message.State.QUEUED, "due_at": in_seconds(delay), "attempts": message.attempts + 1}
+    return _settle(message, **row, reply=reply, diagnosis=diagnosis, uncertain=uncertain)
 
 
 def mark_failed(message: Claimed, *, reply: str, diagnosis: str, uncertain: bool) -> bool:
     """For good, until an operator says otherwise."""
-    return _settle(
-        message,
-        state=Message.State.FAILED,
-        attempts=message.attempts + 1,
-        reply=reply,
-        diagnosis=diagnosis,
-        **({"uncertain": True} if uncertain else {}),
-    )
+    row: dict[str, Any] = {"state": Message.State.FAILED, "attempts": message.attempts + 1}
+    return _settle(message, **row, reply=reply, diagnosis=diagnosis, uncertain=uncertain)
 
 
 def mark_held_back(message: Claimed, *, reply: str, diagnosis: str) -> bool:
@@ -191,25 +178,22 @@ def share_out(message: Claimed, recipients: Sequence[str]) -> Claimed | None:
 def mark_partly_sent(message: Claimed, *, reply: str, refused: Mapping[str, str], taken: str, diagnosis: str) -> bool:
     """Of a whole message's recipients some were taken (named by `taken`): each of the others gets a row that failed."""
     with transaction.atomic():
-        rows = _rows_beside(message, refused)
+        rows = _rows_beside(
+            message, refused, state=Message.State.FAILED, attempts=message.attempts + 1, diagnosis=diagnosis
+        )
         if not (mark_sent(message, reply=reply) and Message.objects.filter(pk=message.id).update(recipient=taken)):
             return False
         for row in rows:
-            row.state, row.reply, row.diagnosis = Message.State.FAILED, refused[row.recipient], diagnosis
-            row.attempts = message.attempts + 1
+            row.reply = refused[row.recipient]
         Message.objects.bulk_create(rows)
     return True
 
 
-def _rows_beside(message: Claimed, recipients: Iterable[str]) -> list[Message]:
+def _rows_beside(message: Claimed, recipients: Iterable[str], **columns: Any) -> list[Message]:
     """Unsaved rows of the same message for other recipients, queued, in the claimed one's place of the order."""
-    rows = []
-    for recipient in recipients:
-        row = Message.objects.get(pk=message.id)
-        row.pk, row._state.adding = None, True
-        row.state, row.claim, row.due_at, row.recipient = Message.State.QUEUED, "", row.created_at, recipient
-        rows.append(row)
-    return rows
+    stored = Message.objects.values().get(pk=message.id)
+    beside = {**stored, "id": None, "state": Message.State.QUEUED, "claim": "", "due_at": stored["created_at"]}
+    return [Message(**{**beside, **columns, "recipient": recipient}) for recipient in recipients]
 
 
 def release(messages: Collection[Claimed]) -> None:
@@ -231,5 +215,7 @@ def in_seconds(seconds: float) -> Combinable:
     return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField())
 
 
-def _settle(message: Claimed, **columns: Any) -> bool:
+def _settle(message: Claimed, *, uncertain: bool = False, **columns: Any) -> bool:
+    if uncertain:
+        columns["uncertain"] = True
     return Message.objects.filter(pk=message.id, claim=message.token).update(claim="", **columns) == 1

@@ -5,12 +5,12 @@ import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
 from notify.smtp import dial
 from notify.smtp.envelope import Envelope, commands
-from notify.smtp.failure import decode, printable
+from notify.smtp.failure import decode, marked, printable
 from notify.smtp.login import Login
 from notify.smtp.seven_bit import seven_bit
 
@@ -107,30 +107,35 @@ class Connection(Login):
         if envelope.eight_bit and "8bitmime" not in self.esmtp_features:
             data = seven_bit(data)
             envelope = envelope._replace(size=len(data), eight_bit=False)
-        self._check_ahead(envelope)
-        with self._place_kept(ahead=self._ahead is not None):
-            refused = self._converse(envelope)
+        ahead, self._ahead = self._ahead, None
+        if ahead not in (None, envelope):
+            self.close()
+            raise marked(smtplib.SMTPServerDisconnected("the relay has the envelope of another message"), "sender")
+        try:
+            refused = self._converse(envelope, pipelined=ahead is not None)
+        except OSError as error:
+            if ahead:
+                self._check_place(error)
+            raise
         body = data.replace(b"\r\n.", b"\r\n..")
         if body.startswith(b"."):
             body = b"." + body
         with self.phase("data"):
             end = b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"
             self.send(body + end + self._announcement(following))
-        with self.phase("end") as say:
-            try:
-                code, text = self.getreply()
-            except OSError:  # silent or gone, perhaps for what came with the body: not once more
-                if self._ahead:
-                    self.out_of_step.add(self._relay)
-                raise
-            if not positive(code):
-                raise smtplib.SMTPDataError(code, text)
-            self.last_reply = f"{code} {decode(text)}"
-            say(self.last_reply)
+        try:
+            code, text = self._reply_to(b"", "end")
+        except OSError:  # silent or gone, perhaps for what came with the body: not once more
+            if self._ahead:
+                self.out_of_step.add(self._relay)
+            raise
+        if not positive(code):
+            raise marked(smtplib.SMTPDataError(code, text), "end")
+        self.last_reply = f"{code} {decode(text)}"
         return refused
 
-    def answers(self, seconds: float = 5) -> bool:
-        return not self._ahead and super().answers(seconds)
+    def answers(self) -> bool:
+        return not self._ahead and super().answers()
 
     def leave(self) -> None:
         if self._ahead:  # the relay waits for a body, and would take QUIT for one
@@ -150,54 +155,37 @@ class Connection(Login):
                 return b"".join(asked)
         return b""
 
-    def _check_ahead(self, envelope: Envelope) -> None:
-        """SMTPServerDisconnected in phase `sender` where the envelope sent ahead is of another message."""
-        if self._ahead not in (None, envelope):
-            self._ahead = None
-            self.close()
-            with self.phase("sender"):
-                raise smtplib.SMTPServerDisconnected("the relay has the envelope of another message")
-
-    @contextlib.contextmanager
-    def _place_kept(self, *, ahead: bool) -> Iterator[None]:
-        """Where an envelope was sent ahead and the answers do not fit: SMTPServerDisconnected in phase `sender`.
+    def _check_place(self, error: OSError) -> None:
+        """Raises SMTPServerDisconnected in phase `sender` where the answers to an envelope sent ahead do not fit.
 
         Nothing of that message was sent, so it may be tried on a new connection, where nothing is sent ahead.
         """
-        try:
-            yield
-        except OSError as error:
-            code = _first_code(error)
-            if not ahead or not (code in (-1, 421, 554) or 500 <= code < 505):
-                raise
-            if code != 421:
-                self.out_of_step.add(self._relay)
-            if isinstance(error, TimeoutError):
-                raise
-            with self.phase("sender"):
-                raise smtplib.SMTPServerDisconnected(f"the relay lost its place: {error}") from error
+        code = _first_code(error)
+        if not (code in (-1, 421, 554) or 500 <= code < 505):
+            return
+        if code != 421:
+            self.out_of_step.add(self._relay)
+        if not isinstance(error, TimeoutError):
+            raise marked(smtplib.SMTPServerDisconnected(f"the relay lost its place: {error}"), "sender") from error
 
     def ask(self, sender: str, recipients: Sequence[str]) -> Refusals:
         """Ask for sender and recipients and take it back before DATA: nothing is sent."""
         mail, *asked, _ = commands(self.esmtp_features, Envelope(sender, recipients))
-        self._answer("sender", mail, _sender_refused(sender))
-        refused: Refusals = {}
-        for recipient, command in zip(recipients, asked, strict=True):
-            with self.phase("recipient") as say:
-                self.send(command)
-                code, text = self.getreply()
-                if positive(code):
-                    say(f"{recipient}: {code} {decode(text)}")
-                else:
-                    refused[recipient] = (code, text)
+        self._name_sender(sender, mail)
+        answers = {
+            recipient: self._reply_to(command, "recipient", recipient)
+            for recipient, command in zip(recipients, asked, strict=True)
+        }
         with contextlib.suppress(OSError):
             self.rset()
-        return refused
+        return {recipient: answer for recipient, answer in answers.items() if not positive(answer[0])}
 
-    def _converse(self, envelope: Envelope) -> Refusals:
-        """From MAIL to the 354 of DATA; in one packet where the server takes that (PIPELINING, RFC 2920)."""
+    def _converse(self, envelope: Envelope, *, pipelined: bool) -> Refusals:
+        """From MAIL to the 354 of DATA; in one packet where the server takes that (PIPELINING, RFC 2920).
+
+        `pipelined`: the commands were sent ahead, with the body of the message before.
+        """
         sender, recipients = envelope.sender, envelope.recipients
-        pipelined, self._ahead = self._ahead is not None, None
         sent = [b""] * (len(recipients) + 2)
         mail, *asked, data = sent if pipelined else commands(self.esmtp_features, envelope)
         if not pipelined and "pipelining" in self.esmtp_features and len(sent) <= PIPELINE_LIMIT:
@@ -207,25 +195,20 @@ class Connection(Login):
         refused: Refusals = {}
         answered = 1
         try:
-            self._answer("sender", mail, _sender_refused(sender))
+            self._name_sender(sender, mail)
             for recipient, command in zip(recipients, asked, strict=True):
-                with self.phase("recipient") as say:
-                    if command:
-                        self.send(command)
-                    code, text = self.getreply()
-                    answered += 1
-                    if positive(code):
-                        if self.observed:
-                            say(f"{recipient}: {code} {decode(text)}")
-                    else:
-                        refused[recipient] = (code, text)
-                        if code == 421:
-                            break
-            if len(refused) == len(recipients) or any(code == 421 for code, _ in refused.values()):
-                with self.phase("recipient"):
-                    raise smtplib.SMTPRecipientsRefused(refused)
+                code, text = self._reply_to(command, "recipient", recipient)
+                answered += 1
+                if not positive(code):
+                    refused[recipient] = (code, text)
+                    if code == 421:
+                        break
+            if len(refused) == len(recipients) or code == 421:
+                raise marked(smtplib.SMTPRecipientsRefused(refused), "recipient")
             answered += 1
-            self._answer("data", data, smtplib.SMTPDataError, wanted=354)
+            code, text = self._reply_to(data, "data")
+            if code // 100 != 3:
+                raise marked(smtplib.SMTPDataError(code, text), "data")
         except (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError):
             with contextlib.suppress(OSError):
                 self._back_in_step(pipelined, answered, len(sent))
@@ -241,22 +224,20 @@ class Connection(Login):
                 self.getreply()
         self.rset()
 
-    def _answer(
-        self,
-        phase: str,
-        command: bytes,
-        refusal: Callable[[int, bytes], smtplib.SMTPException],
-        *,
-        wanted: int = 250,
-    ) -> None:
+    def _name_sender(self, sender: str, mail: bytes) -> None:
+        code, text = self._reply_to(mail, "sender")
+        if not positive(code):
+            raise marked(smtplib.SMTPSenderRefused(code, text, sender), "sender")
+
+    def _reply_to(self, command: bytes, phase: str, recipient: str = "") -> tuple[int, bytes]:
+        """The reply to a command; b"" for one that was sent before. What it says is reported if it is positive."""
         with self.phase(phase) as say:
             if command:
                 self.send(command)
             code, text = self.getreply()
-            if code // 100 != wanted // 100:
-                raise refusal(code, text)
-            if self.observed and wanted == 250:  # what a 354 says is an instruction
-                say(f"{code} {decode(text)}")
+            if self._observer and positive(code):
+                say(f"{recipient}: {code} {decode(text)}" if recipient else f"{code} {decode(text)}")
+        return code, text
 
 
 def extensions(reply: bytes) -> dict[str, str]:
@@ -285,10 +266,6 @@ def _first_code(error: OSError) -> int:
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return next(iter(error.recipients.values()))[0]
     return int(getattr(error, "smtp_code", -1))
-
-
-def _sender_refused(sender: str) -> Callable[[int, bytes], smtplib.SMTPException]:
-    return lambda code, text: smtplib.SMTPSenderRefused(code, text, sender)
 
 
 def describe_tls(sock: object) -> str:

@@ -19,6 +19,7 @@ from notify.smtp.secret import Secret, hush
 
 LINE_LIMIT = 8192  # bytes; RFC 5321 4.5.3.1.5 has 512
 REPLY_LIMIT = 100  # lines of one reply
+NOOP_SECONDS = 5.0
 QUIT_SECONDS = 2.0
 ARMED_WITHIN = 0.2  # seconds by which a socket's timeout may exceed the deadline
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")  # tabs and the line feeds between lines stay
@@ -81,14 +82,13 @@ class Wire(smtplib.SMTP):
     def __init__(self, *, local_hostname: str, timeout: float | None, observer: Observer | None = None) -> None:
         super().__init__(local_hostname=local_hostname, timeout=timeout or 60)  # the latter unused: deadlines rule
         self.deadline = Deadline(timeout)
-        self.observed = observer is not None
         self._armed: float | None = None
         self._buffer = b""
         self._observer = observer
 
-    def answers(self, seconds: float = 5) -> bool:
+    def answers(self) -> bool:
         """Whether an idle session is still good (NOOP)."""
-        self.deadline = Deadline(seconds)
+        self.deadline = Deadline(NOOP_SECONDS)
         try:
             return self.noop()[0] == 250
         except OSError:

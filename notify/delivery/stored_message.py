@@ -214,13 +214,10 @@ def _content(part: MIMEPart) -> str | bytes:
 
 def _mimetype(part: MIMEPart) -> str:
     """With parameters that say something of the content, as `text/calendar; method=REQUEST`."""
-    params = {name: value for name, value in _parameters(part).items() if name not in ("charset", "boundary", "name")}
-    return "; ".join([part.get_content_type(), *(f"{name}={value}" for name, value in params.items())])
-
-
-def _parameters(part: MIMEPart) -> dict[str, str]:
     header = part["Content-Type"]
-    return dict(header.params) if header is not None else {}
+    params = header.params.items() if header is not None else ()
+    said = [f"{name}={value}" for name, value in params if name not in ("charset", "boundary", "name")]
+    return "; ".join([part.get_content_type(), *said])
 
 
 def _attachment(part: MIMEPart) -> EmailAttachment | MIMEPart | MIMEBase:

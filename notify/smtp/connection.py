@@ -148,12 +148,14 @@ class Connection(Login):
             return b""
         if following.eight_bit and "8bitmime" not in self.esmtp_features:  # its size is not known yet
             return b""
-        with contextlib.suppress(smtplib.SMTPException):  # an error of the next message, in its own turn
+        try:
             asked = commands(self.esmtp_features, following)
-            if len(asked) <= PIPELINE_LIMIT:
-                self._ahead = following
-                return b"".join(asked)
-        return b""
+        except smtplib.SMTPException:  # an error of the next message, in its own turn
+            return b""
+        if len(asked) > PIPELINE_LIMIT:
+            return b""
+        self._ahead = following
+        return b"".join(asked)
 
     def _check_place(self, error: OSError) -> None:
         """Raises SMTPServerDisconnected in phase `sender` where the answers to an envelope sent ahead do not fit.

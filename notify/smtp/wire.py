@@ -151,9 +151,7 @@ class Wire(smtplib.SMTP):
         return _CONTROL.sub(lambda found: b"\\x%02x" % ord(found[0]), self._without_secrets(words))
 
     def _without_secrets(self, words: bytes) -> bytes:
-        if not self.secrets:
-            return words
-        return hush(words.decode("utf-8", "surrogateescape"), self.secrets).encode("utf-8", "surrogateescape")
+        return _hushed(words, tuple(self.secrets)) if self.secrets else words
 
     def _arm(self) -> None:
         """Set the socket timeout to what is left of the deadline; only if it differs, as each call is a system call."""
@@ -203,3 +201,8 @@ class Wire(smtplib.SMTP):
             self.close()
             raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
         return received
+
+
+@functools.lru_cache(maxsize=32)  # most replies are the same for every mail, and to search one takes long
+def _hushed(words: bytes, secrets: tuple[Secret, ...]) -> bytes:
+    return hush(words.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")

@@ -15,6 +15,7 @@ from notify.smtp import folding
 from notify.smtp.connection import Connection, Refusals
 from notify.smtp.dial import Deadline, bounded, own_name
 from notify.smtp.envelope import Envelope, address, envelope_of
+from notify.smtp.failure import marked
 from notify.smtp.secret import Secret
 from notify.smtp.wire import Observer
 
@@ -110,13 +111,10 @@ class EmailBackend(DjangoEmailBackend):
                 self._log_in_with_token(connection, self.username, self.token_source)
             elif self.username and self.password:
                 connection.log_in(self.username, self.password)
-        except OSError:
+        except BaseException as error:
             connection.close()
-            if not self.fail_silently:
-                raise
-            return None
-        except BaseException:
-            connection.close()
+            if self.fail_silently and isinstance(error, OSError):
+                return None
             raise
         self.connection = connection
         self._opened_at = time.monotonic()
@@ -165,8 +163,7 @@ class EmailBackend(DjangoEmailBackend):
             refused = self.connection.transact(envelope, data, following=_following(email_message))
             self.last_reply = self.connection.last_reply
             if refused:
-                with self.connection.phase("recipient"):
-                    raise smtplib.SMTPRecipientsRefused(refused)
+                raise marked(smtplib.SMTPRecipientsRefused(refused), "recipient")
         except OSError:
             if not self.fail_silently:
                 raise

@@ -29,46 +29,27 @@ Observer = Callable[[str, str, float], None]  # phase, detail, milliseconds
 
 
 class Phase:
-    """`with phase as say`: marks what is raised within. Written out, as a mail goes through half a dozen of them."""
+    """`with phase as say`: marks what is raised within.
 
-    __slots__ = ("_name",)
+    When it ends well, the observer is told what was said within and how long it took.
+    """
 
-    def __init__(self, name: str) -> None:
+    __slots__ = ("_detail", "_name", "_observer", "_started")
+
+    def __init__(self, name: str, observer: Observer | None) -> None:
         self._name = name
-
-    def __enter__(self) -> Callable[[str], None]:
-        return _unheard
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if error is not None:
-            marked(error, self._name)
-
-
-class ObservedPhase(Phase):
-    """Tells the observer, too, how long it took and what was said within, when it ends well."""
-
-    __slots__ = ("_detail", "_observer", "_started")
-
-    def __init__(self, name: str, observer: Observer) -> None:
-        super().__init__(name)
         self._observer = observer
-        self._detail: list[str] = []
 
     def __enter__(self) -> Callable[[str], None]:
+        self._detail: list[str] = []
         self._started = time.monotonic()
         return self._detail.append
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        super().__exit__(kind, error, tb)
-        if error is None and self._detail:
+        if error is not None:
+            marked(error, self._name)
+        elif self._observer and self._detail:
             self._observer(self._name, printable("; ".join(self._detail)), (time.monotonic() - self._started) * 1000)
-
-
-_unobserved = functools.cache(Phase)  # it has no state
-
-
-def _unheard(detail: str) -> None:
-    """Does nothing: there is no observer."""
 
 
 class Wire(smtplib.SMTP):
@@ -102,8 +83,7 @@ class Wire(smtplib.SMTP):
         self.close()
 
     def phase(self, name: str) -> Phase:
-        """Marks what is raised within with the phase; reports what was said within when it ends well."""
-        return ObservedPhase(name, self._observer) if self._observer else _unobserved(name)
+        return Phase(name, self._observer)
 
     def send(self, s: Any) -> None:
         """All of it, or SMTPServerDisconnected, or TimeoutError.

@@ -69,7 +69,6 @@ class Worker:
         self._successes = successes or counts.Successes()
         self._backlog = backlog
         self._backlog_at = -math.inf
-        self._until = math.inf
 
     def drain(self, seconds: float = math.inf, *, until: float = math.inf) -> bool:
         """Send until nothing is due, the relay is unusable, `stop` is set, or so much time has passed.
@@ -77,14 +76,12 @@ class Worker:
         The batch in hand is sent after so many seconds, and given back at `until` (of the monotonic clock). True if
         time ended it: more may be due. Raises DatabaseError.
         """
-        self._until, goes_on = until, True
-        until = min(time.monotonic() + seconds, until)
+        goes_on, last_batch_at = True, min(time.monotonic() + seconds, until)
         with _relaxed_durability():
             while goes_on and not self._stop.is_set():
-                goes_on = self._send_batch()
-                if time.monotonic() >= until:
+                goes_on = self._send_batch(until)
+                if time.monotonic() >= last_batch_at:
                     break
-            self._successes.write_if_due()
         return goes_on and not self._stop.is_set()
 
     def rest(self) -> None:
@@ -97,7 +94,7 @@ class Worker:
         with contextlib.suppress(DatabaseError, InterfaceError):
             self._successes.write()
 
-    def _send_batch(self) -> bool:
+    def _send_batch(self, until: float) -> bool:
         """Claim a batch and send it; False if nothing is due or the relay is unusable. What is not sent is released."""
         permit = breaker.admit()
         if permit is None:
@@ -110,7 +107,7 @@ class Worker:
             self._backlog()
         usable = True
         try:
-            while batch and usable and not self._stop.is_set() and time.monotonic() < self._until:
+            while batch and usable and not self._stop.is_set() and time.monotonic() < until:
                 if time.monotonic() + self._attempt_seconds > batch[0].held_until:
                     break  # the next attempt might outlive the lease: release, and claim again
                 message = batch.popleft()

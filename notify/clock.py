@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -24,6 +25,11 @@ def now() -> datetime:
 def stamp() -> datetime | Now:
     """The same as a column's value: the time at which the row is written, without another statement."""
     return Now() if connection.vendor == "postgresql" else timezone.now()
+
+
+def in_seconds(seconds: float) -> Combinable:
+    """A time from now, computed by the statement that it is part of."""
+    return Now() + timedelta(seconds=seconds)
 
 
 def written(moment: datetime) -> str:

@@ -76,10 +76,10 @@ def admit() -> Permit | None:
         return None
     taken = Relay.objects.filter(
         Q(next_probe=relay.next_probe)
-        & (Q(next_probe=None) | Q(next_probe__lte=Now()) | Q(next_probe__gt=claims.in_seconds(FURTHEST_PROBE_SECONDS))),
+        & (Q(next_probe=None) | Q(next_probe__lte=Now()) | Q(next_probe__gt=clock.in_seconds(FURTHEST_PROBE_SECONDS))),
         pk=relay.pk,
         state=relay.state,
-    ).update(next_probe=claims.in_seconds(claims.lease_seconds()))
+    ).update(next_probe=clock.in_seconds(claims.lease_seconds()))
     return Permit(probe=True, failures=relay.failures) if taken else None
 
 
@@ -91,7 +91,7 @@ def report_failure(permit: Permit, decision: retry.Decision, *, reason: str, dia
         "reason": reason,
         "diagnosis": diagnosis,
         "failures": F("failures") + 1,
-        "next_probe": claims.in_seconds(decision.delay),
+        "next_probe": clock.in_seconds(decision.delay),
     }
     ours = Relay.objects.filter(pk=own().pk)
     if permit.probe:
@@ -132,7 +132,7 @@ def resume() -> None:
 def probe_now() -> bool:
     """An operator has an unusable relay tried at once. False where it is open or paused under every configuration."""
     # Not Now(): SQLite would keep milliseconds, and `admit` looks for exactly what it read.
-    return Relay.objects.troubled().update(next_probe=claims.in_seconds(0)) > 0
+    return Relay.objects.troubled().update(next_probe=clock.in_seconds(0)) > 0
 
 
 def notice_configuration(*, starting: bool = True) -> None:

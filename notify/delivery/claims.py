@@ -8,16 +8,14 @@ is conditional on the token, so a worker that lost its lease changes nothing.
 import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F, Value
-from django.db.models.expressions import Combinable
+from django.db.models import F
 from django.db.models.functions import Now
 
-from notify import conf
+from notify import clock, conf
 from notify.models import Body, Message
 
 # Beyond every lease and every step of retry.SCHEDULE.
@@ -147,7 +145,11 @@ def mark_sent(message: Claimed, *, reply: str) -> bool:
 
 def mark_retry(message: Claimed, *, delay: float, reply: str, diagnosis: str, uncertain: bool) -> bool:
     """Not this time; again in `delay` seconds. Once uncertain, a message stays so until it is sent."""
-    row: dict[str, Any] = {"state": Message.State.QUEUED, "due_at": in_seconds(delay), "attempts": message.attempts + 1}
+    row: dict[str, Any] = {
+        "state": Message.State.QUEUED,
+        "due_at": clock.in_seconds(delay),
+        "attempts": message.attempts + 1,
+    }
     return _settle(message, **row, reply=reply, diagnosis=diagnosis, uncertain=uncertain)
 
 
@@ -206,13 +208,8 @@ def release(messages: Collection[Claimed]) -> None:
 
 def unstrand() -> int:
     """Make due what would wait longer than any schedule says: the clock was set back. Returns how many."""
-    stranded = Message.objects.unfinished().filter(due_at__gt=in_seconds(FURTHEST_SECONDS))
+    stranded = Message.objects.unfinished().filter(due_at__gt=clock.in_seconds(FURTHEST_SECONDS))
     return stranded.update(due_at=Now()) if stranded.exists() else 0
-
-
-def in_seconds(seconds: float) -> Combinable:
-    """A time from now, on the database's clock."""
-    return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField())
 
 
 def _settle(message: Claimed, *, uncertain: bool = False, **columns: Any) -> bool:

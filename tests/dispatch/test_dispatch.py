@@ -117,6 +117,7 @@ def test_under_the_autoreloader_a_process_beside_it_delivers(
     assert threads() == []
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_request_is_served_where_there_is_no_room_for_a_process_beside_it(
     dispatcher: Dispatcher, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

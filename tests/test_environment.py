@@ -1,6 +1,7 @@
-"""Reading the environment: through a fresh process each, as a start does."""
+"""Reading the environment, as a start does."""
 
 import json
+import os
 import re
 import traceback
 from collections.abc import Callable
@@ -11,18 +12,26 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from flasky import environment as env
-from tests.site import manage
-
-SHOW = (
-    "from django.conf import settings as s; import json; print(json.dumps({n: getattr(s, n) for n in %r}, default=str))"
-)
+from tests import fresh
+from tests.site import environment, manage
 
 
 def settings_of(*names: str, **variables: object) -> dict[str, Any]:
-    done = manage("shell", "-v0", "-c", SHOW % (names,), **variables)
-    assert done.returncode == 0, done.stderr
-    shown: dict[str, Any] = json.loads(done.stdout)
+    """What a process with these variables and no others of ours would have in its settings, as JSON."""
+    only = environment(**variables)
+    with fresh.start():
+        os.environ.clear()
+        found = fresh.settings_with(**only)
+    shown: dict[str, Any] = json.loads(json.dumps({name: found[name] for name in names}, default=str))
     return shown
+
+
+SHOW = "from django.conf import settings; print(settings.MAIL_SERVER, settings.NOTIFY_DISPATCH, settings.NOTIFY_BURST)"
+
+
+def test_a_process_has_in_its_settings_what_its_environment_says() -> None:
+    done = manage("shell", "-v0", "-c", SHOW, MAIL_SERVER="relay.test", NOTIFY_DISPATCH="celery", NOTIFY_BURST="7")
+    assert (done.stdout, done.stderr) == ("relay.test celery 7\n", "")
 
 
 def test_the_defaults_are_those_of_the_example_file() -> None:

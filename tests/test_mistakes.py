@@ -1,10 +1,9 @@
 """Mistakes in the configuration: each is one line that names the variable, what was wrong, and what it may be."""
 
 import os
-import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,28 +12,18 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from flasky import checks, dotenv, start
-from flasky import environment as env
 from flasky.environment import load
+from tests import fresh
+from tests.fresh import settings_with
 from tests.site import ROOT, environment
 
 KEY = "a-key-that-signs-nothing-outside-of-the-tests-at-all-0123456789"
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a start remembers of files and variables is this test's alone."""
-    monkeypatch.setattr(env, "load", lambda path: None)  # this machine's .env, which settings read
-    monkeypatch.setattr(env, "_read", set())
-    monkeypatch.setattr(env, "_in_file", {})
-    monkeypatch.setattr(env, "_from_file", set())
-    monkeypatch.setattr(os, "environ", os.environ.copy())
-    monkeypatch.setattr(env._env, "ENVIRON", type(env._env.ENVIRON)(env=os.environ))
-
-
-def settings_with(**variables: str) -> dict[str, Any]:
-    """What settings make of these variables: read again, in this process."""
-    os.environ.update(variables)
-    return runpy.run_path(str(ROOT / "flasky" / "settings.py"))
+def _a_start() -> Iterator[None]:
+    with fresh.start():
+        yield
 
 
 MISTAKES = [

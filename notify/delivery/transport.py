@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from notify import conf
 from notify.smtp.providers import presets
 
+ROUNDS = 50_000  # of the hash that a password is in
 _SECRET = re.compile(r"key|token|secret|passw", re.IGNORECASE)
 
 
@@ -86,7 +87,7 @@ def fingerprint() -> str:
 
 @functools.lru_cache(maxsize=4)
 def _hashed(plain: str) -> str:
-    return hashlib.pbkdf2_hmac("sha256", plain.encode(), b"notify relay", 50_000, dklen=4).hex()
+    return hashlib.pbkdf2_hmac("sha256", plain.encode(), b"notify relay", ROUNDS, dklen=4).hex()
 
 
 def _name(value: Any) -> str:

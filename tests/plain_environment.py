@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 EXAMPLE = Path(__file__).resolve().parent.parent / ".env.example"
@@ -13,6 +14,7 @@ PLAIN = dict.fromkeys(re.findall(r"^([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILI
     "ALLOWED_HOSTS": "*",
     "NOTIFY_DISPATCH": "worker",
 }
-for name in ("ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+for name in ("ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(name, None)
+sys.dont_write_bytecode = False  # or each worker and each run compiles the tests again, which takes five seconds
 os.environ.update(PLAIN | {"DATABASE_URL": os.environ.get("TEST_DATABASE_URL", "")})

@@ -1,5 +1,6 @@
 """Fixtures of the whole suite: the project's own outbox, a real SMTP server, and the site as a process."""
 
+import fcntl
 import gc
 import os
 import shutil
@@ -13,8 +14,10 @@ import hypothesis
 import pytest
 from django.conf import settings
 from django.core.management.commands import flush
+from django.db import connections
 from django.utils import translation
 
+from notify.delivery import transport
 from tests import servers
 from tests.backends import Scripted
 from tests.browser import browser, context, page, trap  # noqa: F401  (fixtures)
@@ -69,16 +72,41 @@ def _interruptible() -> None:
 
 
 @pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file to copy from; of the workers of one run, the first to ask makes it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = folder / "template.sqlite3"
+        return path if path.exists() else template_database(folder)
+
+
+def on_sqlite() -> bool:
+    return str(settings.DATABASES["default"]["ENGINE"]).endswith("sqlite3")
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """On SQLite the database is there already: a copy."""
+    return on_sqlite()
+
+
+@pytest.fixture(scope="session")
 def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+    django_db_modify_db_settings_parallel_suffix: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[None]:
     """SQLite as a file: threads share it, as they do in the running site. On a server, a name nobody else has."""
-    database = settings.DATABASES["default"]
-    if database["ENGINE"].endswith("sqlite3"):
-        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
-    else:
-        name = f"test_flasky_{os.getpid()}"
-    database.setdefault("TEST", {})["NAME"] = name
+    name = f"test_flasky_{os.getpid()}"
+    if on_sqlite():
+        template = request.getfixturevalue("migrated_database")
+        name = str(shutil.copy(template, tmp_path_factory.mktemp("database") / "test.sqlite3"))
+    settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = name
+    yield
+    connections.close_all()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -102,20 +130,21 @@ def _content_types_stay() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _own_outbox(settings: Any) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _own_outbox(django_test_environment: None) -> None:
     """Django's test runner puts locmem in place of every email backend; here the outbox is what is tested."""
     if django.VERSION >= (6, 1):
-        transport = settings.MAILERS["transport"] | {"BACKEND": settings.NOTIFY_TRANSPORT["BACKEND"]}
-        settings.MAILERS = {"default": {"BACKEND": "notify.outbox.EmailBackend"}, "transport": transport}
+        ours = settings.MAILERS["transport"] | {"BACKEND": settings.NOTIFY_TRANSPORT["BACKEND"]}
+        settings.MAILERS = {"default": {"BACKEND": "notify.outbox.EmailBackend"}, "transport": ours}
     else:
         settings.EMAIL_BACKEND = "notify.outbox.EmailBackend"
 
 
-@pytest.fixture(autouse=True)
-def _quick_passwords(settings: Any) -> None:
-    """Django's own hasher takes a third of a second for a login, which is its purpose and not what is tested."""
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashes() -> None:
+    """What is slow on purpose takes a third of a second for a login, and this is not what is tested."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    transport.ROUNDS = 1
 
 
 @pytest.fixture(autouse=True)
@@ -159,11 +188,6 @@ def relay() -> Iterator[Relay]:
     """A real SMTP server that keeps what it is given."""
     with Relay() as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return template_database(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture

@@ -49,10 +49,10 @@ def manage(*arguments: str, seconds: float = 60, **variables: object) -> subproc
 
 def template_database(folder: Path) -> Path:
     """A migrated, empty SQLite file to copy from."""
-    path = folder / "template.sqlite3"
-    done = manage("migrate", "--verbosity", "0", DATABASE_URL=f"sqlite:///{path}")
+    unfinished = folder / "unfinished.sqlite3"
+    done = manage("migrate", "--verbosity", "0", DATABASE_URL=f"sqlite:///{unfinished}")
     assert done.returncode == 0, done.stderr
-    return path
+    return unfinished.rename(folder / "template.sqlite3")
 
 
 class Site:

@@ -25,9 +25,10 @@ from tests.ports import Reserved
 from tests.relays import Relay
 from tests.site import Site, template_database
 
-# How long an example takes says more of the machine than of the code.
-hypothesis.settings.register_profile("flasky", deadline=None)
-hypothesis.settings.load_profile("flasky")
+# Generated examples: the same tests with more of them are part of `make slow`. No deadline: how long an example takes
+# says more of the machine than of the code.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("slow", deadline=None, max_examples=100)
 
 # What takes long for what it does, or needs real servers or a browser: run by `make slow` and CI, not by `make test`.
 SLOW_FOLDERS = ("adopt", "e2e", "services", "faults", "mails", "names")
@@ -36,6 +37,10 @@ SLOW_FOLDERS = ("adopt", "e2e", "services", "faults", "mails", "names")
 def pytest_xdist_auto_num_workers() -> int | None:
     """Much of the suite waits for processes and timeouts: three workers at least, however few the cores."""
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else max(3, os.cpu_count() or 1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("slow" if config.option.markexpr == "slow" else "quick")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -51,10 +56,13 @@ def pytest_collection_finish() -> None:
 
 # Before -m is applied.
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, by name, what needs a server that is not on this machine; start with what waits for processes."""
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW_FOLDERS:
+        is_generated = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW_FOLDERS or (
+            is_generated and config.option.markexpr == "slow"
+        ):
             item.add_marker("slow")
     items.sort(key=lambda item: "make_site" not in getattr(item, "fixturenames", ()))
     for item in items:

@@ -253,7 +253,15 @@ def test_watch_delivers_until_sigterm_and_exits_with_0(make_site: Callable[..., 
     assert watch.returncode == 0
 
 
-@pytest.mark.parametrize("words", [["outbox", "status"], ["outbox", "pause"], ["deliver"], ["deliver", "--watch"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["outbox", "status"],
+        ["deliver", "--watch"],
+        *(pytest.param(words, marks=pytest.mark.slow) for words in (["outbox", "pause"], ["deliver"])),
+    ],
+    ids=" ".join,
+)
 def test_where_the_tables_are_missing_a_command_says_what_to_run(words: list[str], tmp_path: Path) -> None:
     done = manage(*words, DATABASE_URL=f"sqlite:///{tmp_path}/empty.sqlite3")
     assert done.returncode == 1

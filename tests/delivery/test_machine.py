@@ -142,10 +142,7 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_order_of_events_loses_or_doubles_a_message() -> None:
-    run_state_machine_as_test(
-        Life,
-        settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+@pytest.mark.parametrize("examples", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_no_order_of_events_loses_or_doubles_a_message(examples: int) -> None:
+    profile = settings(max_examples=examples, stateful_step_count=25, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(Life, settings=profile)

@@ -563,7 +563,7 @@ def test_many_processes_posting_at_once_notify_of_each_event_once(settings: Any)
 # --- any order of things ------------------------------------------------------------------------------------------
 
 
-@profile(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@profile(suppress_health_check=list(HealthCheck))
 @given(
     burst=st.integers(1, 4),
     interval=st.integers(1, 50),

@@ -234,7 +234,7 @@ BACK_AFTER_LONG = [("event", 0, 0)] * 5 + [("work", 1, 0), ("event", 0, 0), ("wo
 HISTORIES = given(burst=st.integers(1, 3), interval=st.sampled_from([0, 20, 20, 60, 60, 100]), steps=STEPS)
 
 
-@profile(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@profile(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @HISTORIES
 @example(burst=1, interval=20, steps=AFTER_A_DIGEST)
 @example(burst=1, interval=20, steps=AFTER_A_FAILURE)

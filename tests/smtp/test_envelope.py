@@ -1,7 +1,7 @@
 """Addresses and bodies of every shape: nothing of them becomes a command."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notify.smtp import envelope
@@ -12,7 +12,6 @@ from tests.smtp.test_connection import Mail
 ADDRESSES = st.text(st.sampled_from('ab.@<>"\\ ()[],;:\r\n\t\0éß漢=?')) | st.text() | st.emails()
 
 
-@settings(deadline=None)
 @given(ADDRESSES)
 def test_an_address_is_one_word_or_no_address(text: str) -> None:
     try:
@@ -26,7 +25,6 @@ def test_an_address_is_one_word_or_no_address(text: str) -> None:
     assert not at or (local and domain.isascii() and not set(domain) & set(" <>"))
 
 
-@settings(deadline=None)
 @given(st.emails())
 def test_every_address_that_the_standards_know_is_taken(text: str) -> None:
     assert envelope.address(text)

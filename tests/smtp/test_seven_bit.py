@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.mail import EmailMessage, EmailMultiAlternatives
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notify.outbox import rows_of
@@ -62,7 +62,6 @@ def test_a_header_in_raw_utf8_is_encoded() -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0")) | st.text("aß漢=. \n\t")
 
 
-@settings(deadline=None)
 @given(TEXT)
 def test_every_text_says_the_same_in_seven_bits(text: str) -> None:
     head = "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"

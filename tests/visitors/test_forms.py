@@ -114,7 +114,7 @@ def test_whatever_charset_a_form_claims_it_is_read_as_the_page_is(
 
 
 @pytest.mark.django_db
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.sampled_from([URLENCODED, "multipart/form-data; boundary=x"]))
 def test_random_bytes_never_make_an_error_of_ours(client: Client, body: bytes, content_type: str) -> None:
     lead = b"name=" if content_type == URLENCODED else b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n'

@@ -59,7 +59,7 @@ def test_after_the_seconds_that_were_said_a_post_passes_and_not_before(second: i
 
 
 @given(st.lists(st.floats(0, 200), max_size=60), st.integers(1, 8))
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_sixty_seconds_hold_more_than_the_limit(settings: Any, arrivals: list[float], limit: int) -> None:
     ClientSlot.objects.all().delete()
     settings.NOTIFY_RATE_LIMIT = limit

@@ -141,7 +141,7 @@ def test_html_in_a_name_is_text(client: Client) -> None:
     assert "<b>" not in page
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(max_size=80))
 def test_no_text_at_all_breaks_the_page(client: Client, name: str) -> None:
     assert client.post("/", {"name": name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")}).status_code in (

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.management.commands import flush
 from django.db import connections
 from django.utils import translation
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from notify.delivery import transport
 from tests import servers
@@ -153,6 +154,22 @@ def _quick_hashes() -> None:
     """What is slow on purpose takes a third of a second for a login, and this is not what is tested."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     transport.ROUNDS = 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_look_at_static_files() -> Iterator[None]:
+    """Each test client makes the middleware anew, and WhiteNoise's opens all static files, which takes 20 ms."""
+    look, found = WhiteNoiseMiddleware.add_files_from_finders, {}
+
+    def look_once(middleware: WhiteNoiseMiddleware) -> None:
+        if not found:
+            look(middleware)
+            found.update(middleware.files)
+        middleware.files.update(found)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(WhiteNoiseMiddleware, "add_files_from_finders", look_once)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -85,7 +85,8 @@ def test_connections_are_closed_after_a_task_that_came_just_as_they_were_closed(
 ) -> None:
     monkeypatch.setattr(loop, "CLOSE_AFTER", 0.05)
     closed, closes = threading.Semaphore(0), []
-    monkeypatch.setattr(Loop, "close", lambda self: closed.release())
+    close = Loop.close
+    monkeypatch.setattr(Loop, "close", lambda self: (close(self), closed.release()))
     crew = Crew(connections=1, stop=threading.Event(), backlog=lambda: None)
     [thread] = crew._threads
     submit = thread.submit

@@ -182,3 +182,18 @@ def test_a_poison_message_fails_after_three_tries() -> None:
 
 def test_what_broke_while_it_was_prepared_says_nothing_of_another_failure() -> None:
     assert decide(failure("end", 451), poisonings=5).outcome is R
+
+
+def test_a_sender_that_must_be_authenticated_is_every_messages_or_its_own() -> None:
+    unauthenticated = CAUSES["sender-unauthenticated"]
+    assert decide(failure("end", 550), unauthenticated).outcome is Outcome.HOLD
+    assert decide(failure("end", 550), unauthenticated, own_sender=True).outcome is Outcome.FAIL
+
+
+def test_a_refused_login_concerns_every_message_whatever_it_says_of_the_sender() -> None:
+    assert decide(failure("auth", 535), CAUSES["sender-not-login"], own_sender=True).outcome is Outcome.HOLD
+
+
+@pytest.mark.parametrize("code", [450, 550])
+def test_a_refused_ehlo_name_holds_the_relay_though_the_reply_says_later(code: int) -> None:
+    assert decide(failure("recipient", code), CAUSES["ehlo-name"]).outcome is Outcome.HOLD

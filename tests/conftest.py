@@ -158,7 +158,7 @@ def _quick_hashes() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_look_at_static_files() -> Iterator[None]:
-    """Each test client makes the middleware anew, and WhiteNoise's opens all static files, which takes 20 ms."""
+    """Each test client makes its middleware, and WhiteNoise's opens all static files, which takes 20 ms."""
     look, found = WhiteNoiseMiddleware.add_files_from_finders, {}
 
     def look_once(middleware: WhiteNoiseMiddleware) -> None:

@@ -96,7 +96,7 @@ def html(request: HttpRequest, model_admin: Any, pk: int) -> HttpResponse:
 
 
 def framed(part: str, *, addresses: bool = True) -> HttpResponse:
-    """Untrusted HTML, made inert, with a Content-Security-Policy of its own, which middleware must keep."""
+    """Untrusted HTML, made inert, with its own Content-Security-Policy, which middleware must keep."""
     answer = HttpResponse(sanitizer.inert(part, addresses=addresses) + _FOCUSABLE)
     answer["Content-Security-Policy"] = display.FRAME_POLICY
     answer["Referrer-Policy"] = "no-referrer"

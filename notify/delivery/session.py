@@ -69,12 +69,16 @@ class Session:
         """Open a connection if there is none; True if it was open before."""
         if self._backend:
             is_idle = time.monotonic() - self._used_at > CHECK_AFTER
-            # A backend that has no `check` does not answer: bool() is False.
-            if self._sent < RECYCLE_AFTER and (not is_idle or getattr(self._backend, "check", bool)()):
+            if self._sent < RECYCLE_AFTER and (not is_idle or self._answers()):
                 return True
             self.close()
         self._open()
         return False
+
+    def _answers(self) -> bool:
+        """False also for a backend that cannot be asked."""
+        check = getattr(self._backend, "check", None)
+        return bool(check and check())
 
     def _open(self) -> None:
         """An error here that is no relay's refusal is the configuration's, not the message's."""

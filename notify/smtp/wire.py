@@ -31,7 +31,7 @@ Observer = Callable[[str, str, float], None]  # phase, detail, milliseconds
 class Phase:
     """`with phase as say`: marks what is raised within.
 
-    When it ends well, the observer is told what was said within and how long it took.
+    When it ends well, the observer gets what was said within, and how long it took.
     """
 
     __slots__ = ("_detail", "_name", "_observer", "_started")

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 # Between looks at the database: other processes store messages too, and leases and intervals end.
 POLL_SECONDS = 1.0
 POSTGRESQL_POLL_SECONDS = 0.03  # of a worker process whose session hears no wake-ups
-REST_SECONDS = 0.1  # after a turn: in a flood one look at the database serves many wake-ups
+REST_SECONDS = 0.03  # after a turn: in a flood one look at the database serves many wake-ups
 NOTIFY_EVERY = 1.0  # seconds, while there is always something to send
 LOOK_EVERY = 5.0  # seconds from one look at whether mail works to the next
 
@@ -70,7 +70,7 @@ class Loop:
             if not threading.main_thread().is_alive() and not (busy or self._wake.is_set()):
                 break  # a command that is over, and all it stored had its chance
             if not busy:
-                self._stop.wait(POSTGRESQL_POLL_SECONDS if self._listener else REST_SECONDS)
+                self._stop.wait(REST_SECONDS)
                 is_deaf = self._listener is not None and not self._listener.hears
                 self._wake.wait(POSTGRESQL_POLL_SECONDS if is_deaf else POLL_SECONDS)
         self.close()

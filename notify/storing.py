@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 from notify import dispatch
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 Write = Callable[[], object]
 
 KEPT = 100  # reports that wait for another transaction to end
-RETRIES = (0.1, 1, 5, 20)  # seconds before a report is tried again where SQLite is locked
+RETRIES = (0.1, 1, 5, 20)  # seconds before a report is tried again where the database is unavailable
 
 
 def store(write: Write) -> None:
@@ -100,7 +100,7 @@ def _insist(write: Write) -> None:
             write()
             return
         except Exception as error:  # noqa: BLE001  (the thread has other reports to write)
-            if pause is None or not isinstance(error, OperationalError):
+            if pause is None or not isinstance(error, OperationalError | InterfaceError):
                 logger.warning("the report of an error could not be stored: %s", error)
                 return
             connection.close()

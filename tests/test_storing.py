@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings as flasky
 from django.core import mail
 from django.core.mail import EmailMessage
-from django.db import OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from notify import dispatch, outbox, storing
 from notify.dispatch.dispatcher import Dispatcher
@@ -69,8 +69,9 @@ def test_under_a_test_runner_all_is_rolled_back_with_the_test() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_is_locked_is_tried_again_and_one_that_stays_so_is_logged(
-    outside_tests: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("error", [OperationalError("database is locked"), InterfaceError("connection already closed")])
+def test_a_database_that_is_unavailable_is_tried_again_and_one_that_stays_so_is_logged(
+    outside_tests: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     monkeypatch.setattr(storing, "RETRIES", (0, 0))
     tries: list[int] = []
@@ -78,14 +79,14 @@ def test_a_database_that_is_locked_is_tried_again_and_one_that_stays_so_is_logge
     def locked(until: int) -> None:
         tries.append(1)
         if len(tries) < until:
-            raise OperationalError("database is locked")
+            raise error
         add("open")
 
     undo(lambda: locked(3))
     assert (len(tries), Relay.objects.count()) == (3, 1)
     undo(lambda: locked(9))
     assert (len(tries), Relay.objects.count()) == (6, 1)
-    assert "the report of an error could not be stored: database is locked" in caplog.text
+    assert f"the report of an error could not be stored: {error}" in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)

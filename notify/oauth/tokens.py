@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from notify.models import OAuthToken
@@ -55,7 +55,7 @@ class Tokens:
             if found is None or not _fresh(found, refused):
                 found, origin = self._renewed(own, refused)
                 _cache[self._configuration.key] = found
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             raise TokenUnavailable(f"the database does not answer: {one_line(str(error))}") from None
         except TimeoutError:
             raise TokenUnavailable("another process is still renewing the token") from None
@@ -93,7 +93,7 @@ class Tokens:
         _unsaved[self._configuration.key] = lambda: store.save(row, self._configuration, used, answer)
         try:
             self._save_what_is_left()
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             logger.error("the renewed token could not be stored, which is tried again: %s", one_line(str(error)))
 
     def _save_what_is_left(self) -> None:

@@ -13,7 +13,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, router
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connection, router
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -160,7 +160,7 @@ def check_permission_expiry() -> Problems:
     rows = OAuthToken.objects.filter(key=configured.key, refresh_expires_at__lte=soon)
     try:
         ends = rows.values_list("refresh_expires_at", flat=True).first()
-    except DatabaseError:  # not migrated yet
+    except (DatabaseError, InterfaceError):  # not migrated yet
         return
     if ends is None:
         return

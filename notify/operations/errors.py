@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.utils.log import AdminEmailHandler
 from django.utils.module_loading import import_string
 
@@ -34,7 +34,7 @@ class AdminEventHandler(AdminEmailHandler):
         self._record = record  # handlers emit one record at a time, under their lock
         try:
             super().emit(record)
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             pass  # the error cannot be stored; it is on stderr
         except Exception:  # noqa: BLE001  (an error in reporting an error must not replace it)
             self.handleError(record)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, JsonResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -55,7 +55,7 @@ def _with_database(request: HttpRequest, failing: str, answer: Callable[[], Json
             _is_migrated.set()
             return answer()
         state, reason = "behind", _("Migrations are not applied: %s. Run manage.py migrate.") % ", ".join(missing)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         state, reason = "unreachable", _("The database does not answer: %s") % type(error).__name__
     # No session can be read: the reason is for the token alone.
     known = {"reasons": [reason]} if metrics.has_token(request) else {}

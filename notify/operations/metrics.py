@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
@@ -47,7 +47,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         if "Authorization" not in request.headers and (user := _user(request)) and user.is_authenticated:
             return HttpResponse(status=403)
         return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         reason = f"The database does not answer: {type(error).__name__}\n"
         return HttpResponse(reason, status=503, content_type="text/plain; charset=utf-8")
 

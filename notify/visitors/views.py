@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core import signing
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -41,7 +41,7 @@ def index(request: HttpRequest) -> HttpResponse:
         if form.is_valid():
             visitor, new = _again(lambda: Visitor.objects.get_or_create(name=form.cleaned_data["name"]))
             return _greeted(visitor.name, known=not new)
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         logger.exception("a name could not be kept")
         if form.is_valid():
             form.add_error(None, _("Your name could not be saved. Please try again in a moment."))

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.utils import timezone
 
 from notify.models import OAuthToken
@@ -253,13 +253,18 @@ def test_a_renewal_that_comes_late_changes_nothing(oauth: OAuthServer, configure
     assert OAuthToken.objects.get().refresh_token == kept
 
 
+@pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
 def test_what_the_database_does_not_take_is_stored_before_the_next_renewal(
-    oauth: OAuthServer, configured: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    oauth: OAuthServer,
+    configured: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[Exception],
 ) -> None:
     mine = configured(oauth_refresh_token=oauth.permit())
 
     def fail(*args: Any) -> None:
-        raise DatabaseError("disk full")
+        raise error("disk full")
 
     with monkeypatch.context() as broken:
         broken.setattr(store, "save", fail)
@@ -274,6 +279,17 @@ def test_what_the_database_does_not_take_is_stored_before_the_next_renewal(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
+def test_a_database_that_is_away_is_an_outage(configured: Make, error: type[Exception]) -> None:
+    def away(*args: Any) -> Any:
+        raise error("connection already closed")
+
+    mine = configured(oauth_refresh_token="given")
+    words = "the database does not answer: connection already closed"
+    with connection.execute_wrapper(away), pytest.raises(TokenUnavailable, match=words):
+        fetch(mine)
+
+
 def test_no_token_is_fetched_inside_a_transaction(oauth: OAuthServer, configured: Make) -> None:
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
         fetch(configured(oauth_refresh_token=oauth.permit()))

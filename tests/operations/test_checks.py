@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import registry as check_registry
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from notify import conf
@@ -137,6 +138,17 @@ def test_a_permission_that_ends_soon(options: dict[str, Any], days: int | None, 
         assert found[0].msg == f"The permission to send as me@gmail.com {words} {in_days(days)}."
     options |= {"username": "other@gmail.com"}
     assert ids(checks.check_permission_expiry(None)) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_without_a_database_nothing_is_known_of_permissions(options: dict[str, Any], error: type[Exception]) -> None:
+    def away(*args: Any) -> Any:
+        raise error("away")
+
+    options |= OAUTH
+    with connection.execute_wrapper(away):
+        assert checks.check_permission_expiry(None) == []
 
 
 def test_nobody_to_tell(options: dict[str, Any], settings: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
@@ -50,13 +50,16 @@ def test_it_is_not_ready_before_migrations_are_applied(client: Client, has_token
         assert "notify.0" in said["reasons"][0]
 
 
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 @pytest.mark.parametrize("has_token", [True, False])
-def test_it_is_not_ready_without_the_database(client: Client, monkeypatch: pytest.MonkeyPatch, has_token: bool) -> None:
+def test_it_is_not_ready_without_the_database(
+    client: Client, monkeypatch: pytest.MonkeyPatch, has_token: bool, error: type[Exception]
+) -> None:
     def away() -> None:
-        raise OperationalError("connection to db1.internal refused")
+        raise error("connection to db1.internal refused")
 
     monkeypatch.setattr(connection, "cursor", away)
     answer = client.get("/readyz", headers={"authorization": f"Bearer {TOKEN}"} if has_token else {})
-    reasons = {"reasons": ["The database does not answer: OperationalError"]} if has_token else {}
+    reasons = {"reasons": [f"The database does not answer: {error.__name__}"]} if has_token else {}
     assert answer.status_code == 503
     assert answer.json() == {"status": "not ready", **reasons, "database": "unreachable"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
@@ -152,13 +152,16 @@ def test_nothing_is_to_be_posted(admin_client: Client) -> None:
     assert admin_client.post("/metrics").status_code == 405
 
 
-def test_a_database_that_is_away_is_said(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_that_is_away_is_said(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
     def away(*args: Any) -> None:
-        raise OperationalError("no")
+        raise error("no")
 
     monkeypatch.setattr(metrics, "_queue", away)
     answer = admin_client.get("/metrics")
-    assert (answer.status_code, answer.content) == (503, b"The database does not answer: OperationalError\n")
+    assert (answer.status_code, answer.content) == (503, f"The database does not answer: {error.__name__}\n".encode())
 
 
 def test_the_dashboard_and_the_alarms_ask_for_metrics_that_there_are() -> None:

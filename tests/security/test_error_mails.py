@@ -8,7 +8,7 @@ from typing import Any
 import django
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.test import Client, RequestFactory
 from django.utils.log import AdminEmailHandler
 
@@ -168,11 +168,15 @@ def test_a_503_that_a_view_means_is_no_server_error(settings: Any) -> None:
     assert raised.filter(fault)
 
 
+@pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
 def test_an_error_that_cannot_be_stored_raises_nothing(
-    logger: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    logger: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: type[Exception],
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
-        raise DatabaseError("the database is away")
+        raise error("the database is away")
 
     monkeypatch.setattr(mail, "notify_admins", fail)
     divide(logger, 0)

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.staticfiles import finders
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.test import Client
@@ -63,8 +64,11 @@ def test_a_refused_name_comes_back_with_a_word(client: Client, name: str, words:
     assert not Visitor.objects.exists()
 
 
-def test_a_name_that_cannot_be_kept_is_said_so_honestly(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Visitor.objects, "get_or_create", _out_of_order)
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_name_that_cannot_be_kept_is_said_so_honestly(
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(Visitor.objects, "get_or_create", Mock(side_effect=error("no such host")))
     answer = client.post("/", {"name": "Ann"})
     page = answer.content.decode()
     assert answer.status_code == 503

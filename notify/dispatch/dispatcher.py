@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from notify import conf
+from notify.delivery import claims
 from notify.delivery.worker import LAST_WORD_SECONDS
 from notify.dispatch.loop import start_threads
 from notify.dispatch.worker_process import WorkerProcess
@@ -133,7 +134,7 @@ class Dispatcher:
         for wake in wakes:
             wake.set()
         # An attempt ends by its deadline; a transport that knows none must not keep the process for ever.
-        until = time.monotonic() + conf.MAIL_TIMEOUT + LAST_WORD_SECONDS
+        until = time.monotonic() + claims.attempt_seconds() + LAST_WORD_SECONDS
         for thread in [*threads, *self._others]:
             thread.join(max(until - time.monotonic(), 0))
         self._threads = []
@@ -175,6 +176,8 @@ class Dispatcher:
             signal.raise_signal(number)
 
     def _end_and_repeat(self, number: int) -> None:
-        self.stop()
-        self._end = End.STOPPED
-        os.kill(os.getpid(), number)
+        try:
+            self.stop()
+        finally:  # the process ends also if its settings do not say how long an attempt may take
+            self._end = End.STOPPED
+            os.kill(os.getpid(), number)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from notify import conf
 from notify.dispatch import loop
 from notify.dispatch.dispatcher import Dispatcher, StopAtExit
 from tests.dispatch.conftest import threads
@@ -51,6 +52,37 @@ def test_a_stopped_dispatcher_starts_again_when_it_is_woken(dispatcher: Dispatch
     assert threads() == []
     dispatcher.wake()
     assert len(threads()) == 1
+
+
+def test_a_stop_waits_as_long_as_an_attempt_of_the_transport_may_take(
+    dispatcher: Dispatcher, settings: Any, use_transport: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle: Any = loop.Loop
+
+    class Attempt(idle):  # type: ignore[misc]
+        def run(self) -> None:
+            self.stop.wait()
+            time.sleep(1)
+
+    monkeypatch.setattr(loop, "Loop", Attempt)
+    monkeypatch.setattr("notify.dispatch.dispatcher.LAST_WORD_SECONDS", 0)
+    settings.MAIL_TIMEOUT = 0
+    use_transport(conf.SMTP, timeout=30)
+    dispatcher.wake()
+    dispatcher.stop()
+    assert threads() == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_ends_a_process_whose_settings_are_wrong(
+    dispatcher: Dispatcher, use_transport: Callable[..., None]
+) -> None:
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    dispatcher.end_before_signals()
+    use_transport(conf.SMTP, timeout="soon")
+    os.kill(os.getpid(), signal.SIGTERM)
+    wait_until(lambda: received == [signal.SIGTERM])
 
 
 def test_a_wake_up_reaches_each_thread(monkeypatch: pytest.MonkeyPatch, settings: Any, dispatcher: Dispatcher) -> None:

@@ -64,8 +64,9 @@ def secrets() -> list[str]:
     named = {name: value for name, value in {**options(), **_anymail()}.items() if isinstance(value, str)}
     found = [value for name, value in named.items() if _SECRET.search(name) and not name.endswith("_url")]
     found.append(str(options().get("password") or ""))  # a number, say
-    proxy = urlsplit(str(options().get("proxy") or ""))
-    if login := proxy.password or proxy.username:  # a user without a password is a token
+    # Not by urlsplit(), which reads no login in an address that is malformed.
+    user, _, password = str(options().get("proxy") or "").rpartition("@")[0].split("://", 1)[-1].partition(":")
+    if login := password or user:  # a user without a password is a token
         found += [login, unquote(login)]
     return [secret for secret in found if secret]
 
@@ -104,8 +105,12 @@ def describe() -> str:
     words += ["TLS"] if plan.get("use_ssl") else ["STARTTLS"] if plan.get("use_tls") else []
     words += [_("as %s") % plan["username"]] if plan.get("username") else []
     words += ["OAuth 2"] if plan.get("oauth_client_id") or plan.get("token") else []
-    proxy = urlsplit(str(plan.get("proxy") or ""))
-    words += [_("via proxy %s") % f"{proxy.hostname}:{proxy.port}"] if proxy.hostname else []
+    try:
+        proxy = urlsplit(str(plan.get("proxy") or ""))
+        place = ":".join(str(part) for part in (proxy.hostname, proxy.port) if part)
+        words += [_("via proxy %s") % place] if place else []
+    except ValueError:
+        words.append(_("via a proxy whose address is not valid"))
     return ", ".join(words)
 
 

@@ -145,7 +145,6 @@ def connect_through(proxy: str, host: str, port: int, deadline: Deadline) -> soc
 
     `proxy`: socks5://, socks5h:// or http://[user:password@]host[:port], user and password percent-encoded.
     """
-    place = "the address"
     # What is raised here has neither cause nor frames below: those hold user and password, and error pages show them.
     try:
         scheme, at, login = _parsed(proxy)
@@ -164,18 +163,19 @@ def connect_through(proxy: str, host: str, port: int, deadline: Deadline) -> soc
         raise ProxyFailed(f"proxy {place}: {_socks_reason(error, host, port)}") from None
     except OSError as error:
         raise ProxyFailed(f"proxy {place}: {printable(str(error))}") from None
-    except (ValueError, RuntimeError) as error:  # an invalid port; an answer that is not SOCKS
+    except (ValueError, RuntimeError) as error:  # an answer that is not SOCKS
         raise ProxyFailed(f"proxy {place}: {type(error).__name__}") from None
 
 
 def _parsed(proxy: str) -> tuple[str, tuple[str, int], tuple[str, Secret] | None]:
-    """Scheme, host and port, user and password or None. Raises ProxyFailed or ValueError for an invalid address."""
-    parsed = urlsplit(str(proxy))
-    scheme, ports = parsed.scheme, {"socks5": 1080, "socks5h": 1080, "http": 80}
-    if scheme not in ports or not parsed.hostname:
-        raise ProxyFailed("not the address of a proxy: write socks5://, socks5h:// or http://host:port")
-    login = (unquote(parsed.username), Secret(unquote(parsed.password or ""))) if parsed.username else None
-    return scheme, (parsed.hostname, parsed.port or ports[scheme]), login
+    """Scheme, host and port, user and password or None. Raises ProxyFailed for an invalid address."""
+    with contextlib.suppress(ValueError):
+        parsed = urlsplit(str(proxy))
+        scheme, ports = parsed.scheme, {"socks5": 1080, "socks5h": 1080, "http": 80}
+        if scheme in ports and parsed.hostname:
+            login = (unquote(parsed.username), Secret(unquote(parsed.password or ""))) if parsed.username else None
+            return scheme, (parsed.hostname, parsed.port or ports[scheme]), login
+    raise ProxyFailed("not the address of a proxy: write socks5://, socks5h:// or http://host:port")
 
 
 def _socks_reason(error: python_socks.ProxyError, host: str, port: int) -> str:

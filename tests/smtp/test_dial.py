@@ -13,6 +13,7 @@ import pytest
 from django.core.mail.utils import CachedDnsName
 from django.views.debug import ExceptionReporter
 
+from notify.delivery import transport
 from notify.delivery.session import Session
 from notify.smtp import dial
 from notify.smtp.diagnosis.rules import diagnose
@@ -153,9 +154,24 @@ def test_a_proxy_without_an_address_is_named(make_backend: Make, scheme: str) ->
     assert "proxy.invalid" in problem(make_backend, f"{scheme}://proxy.invalid:1080")[0]
 
 
-@pytest.mark.parametrize("url", [f"ftp://u:{CANARY}@h:1", f"socks5://u:{CANARY}@h:port", f"http://u:{CANARY}@:1"])
-def test_an_address_that_is_none_is_refused_without_being_shown(make_backend: Make, url: str) -> None:
-    assert CANARY not in problem(make_backend, url)[0]
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"ftp://u:{CANARY}@h:1",
+        f"socks5://u:{CANARY}@h:port",
+        f"http://u:{CANARY}@:1",
+        f"http://u:{CANARY}#@h:1",
+        f"socks5://u:[{CANARY}@h:1",
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_being_shown(
+    make_backend: Make, use_transport: Callable[..., None], url: str
+) -> None:
+    words = "not the address of a proxy: write socks5://, socks5h:// or http://host:port"
+    assert problem(make_backend, url)[0] == f"ProxyFailed: {words}"
+    use_transport("notify.smtp.backend.EmailBackend", host="relay.test", proxy=url)
+    assert CANARY not in transport.describe()
+    assert any(CANARY in secret for secret in transport.secrets())
 
 
 @SCHEMES

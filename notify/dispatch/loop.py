@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
@@ -46,7 +47,8 @@ class Loop:
         self._notifies = notifies
         self._stop = stop
         self._wake = wake
-        self._worker = Worker(stop, connections=connections, successes=successes, backlog=backlog)
+        self._make_worker = partial(Worker, stop, connections=connections, successes=successes, backlog=backlog)
+        self._worker: Worker | None = None
         self._listener = listener
         self._looked_after_at = -math.inf
 
@@ -95,21 +97,24 @@ class Loop:
 
     def close(self) -> None:
         """Close the connections to relay and database."""
-        self._worker.close()
+        if self._worker:
+            self._worker.close()
         connection.close()
 
     def turn(self, until: float = math.inf) -> bool:
         """Notify of events, send what is due, at most until that time. True if there was something to do."""
         busy = self._notifies and notify_due() > 0
+        # Here, in the loop's own thread: it looks up this machine's name, and fails for a setting that is wrong.
+        worker = self._worker = self._worker or self._make_worker()
         if time.monotonic() - self._looked_after_at >= breaker.SEEN_EVERY:
             breaker.notice_configuration(starting=math.isinf(self._looked_after_at))
             claims.unstrand()
             self._looked_after_at = time.monotonic()
         if Message.objects.due().exists():
             # Events also happen while messages are sent: a queue that is never empty must not delay them.
-            busy |= self._worker.drain(NOTIFY_EVERY if self._notifies else math.inf, until=until)
+            busy |= worker.drain(NOTIFY_EVERY if self._notifies else math.inf, until=until)
         else:
-            self._worker.rest()
+            worker.rest()
         return busy
 
 
@@ -233,21 +238,11 @@ def start_threads(
     Where the machine has no room for all of them, fewer. Raises RuntimeError for none.
     """
 
-    def deliver(number: int) -> None:
-        # Made in the thread: it looks up this machine's name, and the thread that starts them may be serving a visitor.
-        Loop(
-            notifies=number == 0,
-            stop=stop,
-            wake=wakes[number],
-            connections=len(wakes),
-            listener=listener,
-            successes=successes,
-        ).run()
-
-    successes = Successes()
+    shared: dict[str, Any] = {"connections": len(wakes), "listener": listener, "successes": Successes()}
     threads: list[threading.Thread] = []
-    for number in range(len(wakes)):
-        thread = threading.Thread(target=deliver, args=[number], name=f"deliver-{number}", daemon=False)
+    for number, wake in enumerate(wakes):
+        loop = Loop(notifies=number == 0, stop=stop, wake=wake, **shared)
+        thread = threading.Thread(target=loop.run, name=f"deliver-{number}", daemon=False)
         try:
             thread.start()
         except RuntimeError as error:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from notify import conf
+from notify.delivery.worker import Worker
 from notify.dispatch import loop
 from notify.dispatch.dispatcher import Dispatcher, StopAtExit
+from notify.dispatch.loop import Loop
 from tests.dispatch.conftest import threads
 from tests.relays import Relay
 from tests.site import ROOT, Site, environment
@@ -106,17 +108,18 @@ def test_a_wake_up_reaches_each_thread(monkeypatch: pytest.MonkeyPatch, settings
     assert wakes[1].is_set()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_wake_up_does_not_wait_for_the_machines_name(monkeypatch: pytest.MonkeyPatch, dispatcher: Dispatcher) -> None:
     found, made = threading.Event(), threading.Event()
-    idle: Any = loop.Loop
 
-    class Slow(idle):  # type: ignore[misc]
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
+    class Slow(Worker):
+        def __init__(self, *args: Any, **options: Any) -> None:
             assert found.wait(10)
+            super().__init__(*args, **options)
             made.set()
 
-    monkeypatch.setattr(loop, "Loop", Slow)
+    monkeypatch.setattr(loop, "Loop", Loop)
+    monkeypatch.setattr(loop, "Worker", Slow)
     dispatcher.wake()
     was_made = made.is_set()
     found.set()

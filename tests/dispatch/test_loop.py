@@ -1,7 +1,9 @@
 """The worker's loop goes on whatever happens, and looks whether mail works."""
 
 import threading
+import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import OperationalError
@@ -142,6 +144,26 @@ def test_a_look_that_fails_is_logged_and_repeated(
     known = "whether mail works is unknown: away"
     unknown = "an error in the look at whether mail works; it continues"
     assert caplog.messages == [known if isinstance(error, OperationalError) else unknown] * 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_cannot_be_made_is_tried_again_though_others_run(
+    lookout: Lookout, scripted: type[Scripted], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, stop = Mock(side_effect=[TypeError("a wrong setting"), loop.Worker(threading.Event())]), threading.Event()
+    monkeypatch.setattr(loop, "Worker", made)
+    monkeypatch.setattr(loop, "POLL_SECONDS", 0.01)
+    lookout.look = lambda: None
+    queue(1)
+    threads = loop.start_threads(stop, [threading.Event()])
+    deadline = time.monotonic() + 5
+    while not scripted.sent and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stop.set()
+    for thread in threads:
+        thread.join(5)
+    assert len(scripted.sent) == 1
+    assert caplog.text.count("an error in delivery; it continues") == 1
 
 
 def test_delivery_in_threads_has_one_more_that_looks_until_it_is_stopped(

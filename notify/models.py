@@ -347,6 +347,11 @@ class Relay(models.Model):
         """When a worker with this configuration was last seen."""
         return max((clock.read(worker["seen"]) for worker in (self.workers or {}).values()), default=None)
 
+    @property
+    def used_at(self) -> datetime:
+        """When this configuration was last used, as far as is known: a host that gets another is taken off its row."""
+        return max(moment for moment in (self.seen_at, self.last_success, self.since) if moment)
+
 
 _TROUBLED = (Relay.State.DOWN, Relay.State.HELD)
 # A pause is everywhere. Where it begins or ends just now, it is what an operator asked for.

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 
 from notify import clock, dispatch
 from notify.delivery import attributes, breaker, counts, transport
-from notify.models import GIVE_UP_AFTER, Alert, Body, Event, Message, MessageQuerySet
+from notify.models import GIVE_UP_AFTER, SEEN_LATELY, Alert, Body, Event, Message, MessageQuerySet, Relay
 from notify.rendering.message import build, fresh_headers, new_message_id
 
 State = Message.State
@@ -134,6 +134,7 @@ def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> 
     # The newest of each subject is its state.
     newest = Alert.objects.order_by().values("about").annotate(newest=Max("pk")).values("newest")
     _delete(Alert.objects.filter(created_at__lt=before).exclude(pk__in=newest))
+    _delete_unused_relays(min(before, now - SEEN_LATELY), now)
     counts.fold(min(before, now - UNFOLDED))
     if visitors:
         # By name: other projects do not install this app.
@@ -156,6 +157,14 @@ def _delete_messages(rows: MessageQuerySet) -> int:
             bodies.filter(~Exists(Message.objects.filter(body=OuterRef("pk")))).delete()
         total += len(found)
     return total
+
+
+def _delete_unused_relays(before: datetime, now: datetime) -> None:
+    """Delete the state of configurations that were not used since `before`. A pause stays, and what operators see."""
+    if rows := list(Relay.objects.order_by("-pk")):
+        kept = (Relay.in_use(rows, now), rows[-1])  # the audit log is kept under the oldest
+        unused = [row.pk for row in rows if row not in kept and row.used_at < before]
+        Relay.objects.filter(pk__in=unused).exclude(state=Relay.State.PAUSED).delete()
 
 
 def _delete(rows: Any) -> int:

@@ -14,7 +14,7 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from notify import dispatch
-from notify.models import Alert, Attempt, Body, Event, Message
+from notify.models import Alert, Attempt, Body, Event, Message, Relay
 from notify.operations import actions
 from notify.visitors.models import Visitor
 from tests.delivery.test_claims import queue
@@ -213,3 +213,34 @@ def test_a_purge_leaves_the_newest_alert_of_each_subject_which_is_its_state() ->
         ("heartbeat", "works"),
         ("delivery", "held"),
     ]
+
+
+def test_a_purge_takes_the_state_of_configurations_that_are_no_longer_used() -> None:
+    now = timezone.now()
+    old, lately = now - timedelta(days=91), now - timedelta(minutes=5)
+    seen = {"h": {"seen": (now - timedelta(minutes=2)).isoformat()}}
+    given: dict[str, dict[str, Any]] = {
+        "first": {},  # the audit log is kept under it
+        "unused": {"state": "held", "last_success": old, "workers": {"h": {"seen": old.isoformat()}}},
+        "paused": {"state": "paused"},
+        "took a mail": {"last_success": lately},
+        "on hold since": {"state": "held", "since": lately},
+        "stopped": {"workers": {"h": {"seen": (now - timedelta(days=89)).isoformat()}}},
+        "works beside": {"state": "held", "workers": seen},
+        "current": {"workers": seen},
+    }
+    for name, columns in given.items():
+        Relay.objects.create(**{"fingerprint": name, "since": old, **columns})
+    actions.purge(days=90, now=now)
+    assert set(Relay.objects.values_list("fingerprint", flat=True)) == {*given} - {"unused"}
+    actions.purge(days=0, now=now)
+    assert set(Relay.objects.values_list("fingerprint", flat=True)) == {"first", "paused", "works beside", "current"}
+
+
+def test_a_purge_leaves_the_only_state_there_is() -> None:
+    now = timezone.now()
+    actions.purge(days=0, now=now)
+    assert not Relay.objects.exists()
+    Relay.objects.create(fingerprint="only", state="held", since=now - timedelta(days=91))
+    actions.purge(days=0, now=now)
+    assert Relay.objects.get().state == "held"

@@ -59,6 +59,7 @@ def decide(
         return Decision(outcome=Outcome.FAIL, uncertain=failure.unheard)
     spread = random.uniform(-1, 1) if spread is None else spread
     delay = SCHEDULE[min(attempts, len(SCHEDULE) - 1)] * (1 + JITTER * spread)
+    delay = max(delay, min(failure.wait, SCHEDULE[-1]))
     return Decision(outcome=Outcome.RETRY, delay=delay, uncertain=failure.unheard)
 
 
@@ -99,7 +100,7 @@ def _outcome(failure: Failure, diagnosis: Diagnosis | None, own_sender: bool) ->
 
 def _probe_delay(failure: Failure, diagnosis: Diagnosis | None, relay_failures: int) -> float:
     if diagnosis and diagnosis.pause:
-        return diagnosis.pause
+        return max(failure.wait, PROBES[0]) if failure.wait else diagnosis.pause
     if failure.phase in ("tls", "token", "auth") and not failure.broken:
         return PROBE_SLOWLY
     return PROBES[min(relay_failures, len(PROBES) - 1)]

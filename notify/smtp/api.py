@@ -3,13 +3,17 @@
 Those of Anymail, requests, urllib3, httpx and boto, and any other with an HTTP status.
 """
 
+import contextlib
 import smtplib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 _TOO_EARLY = (408, 425, 429)  # the temporary ones of the 4xx
 OF_ACCOUNT = (401, 402, 403, 407)
 _OF_ADDRESS = (404, 405, 410)  # of the API: the URL or domain is wrong
+LONGEST_WAIT = 86400  # seconds that an API may ask for
 
 # Names of exception classes, their bases included
 _RECIPIENTS_REFUSED = {"AnymailRecipientsRefused", "RecipientsRefused"}
@@ -38,6 +42,7 @@ class Refusal(NamedTuple):
     code: int | None
     final: bool
     text: str
+    wait: float = 0
 
 
 def read(error: BaseException) -> Refusal | None:
@@ -53,7 +58,7 @@ def read(error: BaseException) -> Refusal | None:
         return Refusal("config", None, True, text)
     status = next((found for each in _causes(error) if (found := _status(each))), None)
     if status is not None and status >= 400:
-        return _judged(status, text)
+        return _judged(status, text)._replace(wait=max(_wait(each) for each in _causes(error)))
     if status is None and not names & _OF_HTTP:
         return None
     return Refusal(_broken_in(error), None, False, text)
@@ -96,6 +101,20 @@ def _status(error: BaseException) -> int | None:
     if isinstance(response, dict):  # boto's
         given.append((response.get("ResponseMetadata") or {}).get("HTTPStatusCode"))
     return next((status for status in given if isinstance(status, int) and 100 <= status <= 599), None)
+
+
+def _wait(error: BaseException) -> float:
+    """Seconds until the next request is welcome (Retry-After, RFC 9110 10.2.3); 0 if the answer does not say."""
+    response = getattr(error, "response", None)
+    headers = getattr(response, "headers", None)
+    if isinstance(response, dict):  # boto's
+        headers = (response.get("ResponseMetadata") or {}).get("HTTPHeaders")
+    said = {str(name).lower(): text for name, text in headers.items()} if isinstance(headers, Mapping) else {}
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        after = str(said.get("retry-after"))
+        seconds = int(after) if after.isdecimal() else parsedate_to_datetime(after).timestamp() - time.time()
+        return min(max(seconds, 0), LONGEST_WAIT)
+    return 0
 
 
 def _text(error: BaseException) -> str:

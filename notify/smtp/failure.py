@@ -47,6 +47,7 @@ class Failure:
     `broken`: the connection broke, was never made or went silent; nothing was refused.
     `local`: the reply is what the relay would have said, without asking it (such as for a message over its SIZE).
     `api`: a mail provider's API failed, and `code` is an HTTP status. `final`: it refused, and time will not mend that.
+    `wait`: seconds until it wants to be asked again; 0 if it does not say.
     """
 
     phase: str
@@ -56,6 +57,7 @@ class Failure:
     local: bool = False
     api: bool = False
     final: bool = False
+    wait: float = 0
 
     @property
     def enhanced(self) -> str:
@@ -79,8 +81,9 @@ class Failure:
 def from_exception(error: BaseException, *, secrets: Iterable[str] = ()) -> Failure:
     """The facts of an exception from any email backend. Ours has a `phase`; for others it follows from the type."""
     if not hasattr(error, "phase") and (refusal := api.read(error)):
-        phase, code, final, words = refusal
-        return Failure(phase=phase, code=code, final=final, api=True, text=scrub(words, secrets)[:_TEXT_LIMIT])
+        phase, code, final, words, wait = refusal
+        text = scrub(words, secrets)[:_TEXT_LIMIT]
+        return Failure(phase=phase, code=code, final=final, wait=wait, api=True, text=text)
     code, words = _reply(error)
     phase = getattr(error, "phase", "")
     if phase not in (*PHASES, PREPARE):  # none, or another library's word

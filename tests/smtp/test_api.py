@@ -1,6 +1,8 @@
 """What APIs of mail providers refuse: classified as SMTP's refusals are, without importing a backend for one."""
 
 import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import requests
 from anymail import exceptions as anymail
 from django.core.exceptions import ImproperlyConfigured
 
-from notify.delivery.retry import PROBE_SLOWLY, PROBES, Decision, decide
+from notify.delivery.retry import PROBE_SLOWLY, PROBES, SCHEDULE, Decision, decide
 from notify.models import Outcome
 from notify.smtp.diagnosis.rules import diagnose
 from notify.smtp.failure import from_exception
@@ -106,6 +108,38 @@ def test_a_refusal_decides_what_becomes_of_the_mail(
     known = diagnose(facts)
     assert (known.id if known else "") == diagnosis
     assert decide(facts, known, spread=0) == Decision(outcome=outcome, delay=delay, uncertain=uncertain)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "outcome", "delay"),
+    [
+        (429, "90", Outcome.DOWN, 90),
+        (429, timedelta(seconds=600), Outcome.DOWN, 600),
+        (429, "1", Outcome.DOWN, PROBES[0]),  # not more often than any relay is probed
+        (429, "9" * 9, Outcome.DOWN, 86400),
+        (429, "0", Outcome.DOWN, 60),
+        (429, timedelta(seconds=-600), Outcome.DOWN, 60),
+        (429, "soon", Outcome.DOWN, 60),
+        (429, "9" * 5000, Outcome.DOWN, 60),
+        (503, "90", Outcome.RETRY, 90),
+        (503, "10", Outcome.RETRY, 30),
+        (503, "9" * 9, Outcome.RETRY, SCHEDULE[-1]),
+        (400, "90", Outcome.FAIL, 0),
+    ],
+)
+def test_a_provider_that_says_when_to_come_again_is_heeded(
+    status: int, said: str | timedelta, outcome: Outcome, delay: float
+) -> None:
+    if isinstance(said, timedelta):
+        said = format_datetime(datetime.now(UTC) + said, usegmt=True)
+    error = answered(status)
+    error.response.headers["retry-after"] = said  # type: ignore[attr-defined]
+    of_boto = ClientError(status, "x")
+    of_boto.response["ResponseMetadata"]["HTTPHeaders"] = {"retry-after": said}  # type: ignore[assignment]
+    for each in (error, caused(ValueError("x"), error), of_boto):
+        facts = from_exception(each)
+        decision = decide(facts, diagnose(facts), spread=0)
+        assert (decision.outcome, decision.delay) == (outcome, pytest.approx(delay, abs=5))
 
 
 @pytest.mark.parametrize("error", [answered(403, UNVERIFIED), answered(422, SIGNATURE)])

@@ -37,8 +37,18 @@ MAIL_EHLO: str = ""  # likewise: the name said in EHLO, "" for this machine's
 MAIL_OAUTH_KEY: str = ""  # encrypts the tokens that are kept; "": SECRET_KEY does
 MAIL_OAUTH_EXPIRES: date | None = None  # when the client's secret ends
 
-# Taken out of the module, so that each access of a name asks `__getattr__`.
+# From the lines above mypy knows the types. At run time the names are moved into this dict, because Python calls a
+# module's `__getattr__` (PEP 562) only for a name that the module does not have. It asks Django's settings first.
 DEFAULTS: dict[str, Any] = {name: globals().pop(name) for name in [*globals()] if name.startswith(("NOTIFY_", "MAIL_"))}
+
+if not TYPE_CHECKING:  # seeing it, mypy would accept any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in DEFAULTS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(settings, name, DEFAULTS[name])
+
+
 # Settings whose default is computed: by the functions below.
 COMPUTED = (
     *("NOTIFY_TRANSPORT", "NOTIFY_SITE_URL", "NOTIFY_PREVIEW_LANGUAGES"),
@@ -46,13 +56,6 @@ COMPUTED = (
 )
 OUTBOX = "notify.outbox.EmailBackend"
 SMTP = "notify.smtp.backend.EmailBackend"
-
-if not TYPE_CHECKING:  # for mypy, a name that is not declared above is a mistake
-
-    def __getattr__(name: str) -> Any:
-        if name not in DEFAULTS:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(settings, name, DEFAULTS[name])
 
 
 def admins() -> list[str]:

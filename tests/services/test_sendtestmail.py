@@ -34,26 +34,26 @@ class Relays:
         self._running = running
 
     def nodemailer(self, **options: Any) -> Nodemailer:
-        return self._start("smtp-server", Nodemailer(self._folder / "nodemailer", **options))
+        return self._start("smtp-server", lambda: Nodemailer(self._folder / "nodemailer", **options))
 
     def postfix(self, **parameters: str) -> Postfix:
-        return self._start("postfix", Postfix(self._folder / "postfix", **parameters))
+        return self._start("postfix", lambda: Postfix(self._folder / "postfix", **parameters))
 
     def exim(self) -> Exim:
-        return self._start("exim", Exim(self._folder / "exim", users=USERS))
+        return self._start("exim", lambda: Exim(self._folder / "exim", users=USERS))
 
     def socks(self, *options: str) -> str:
         """host:port of a SOCKS proxy."""
-        return f"127.0.0.1:{self._start('microsocks', microsocks(*options))}"
+        return f"127.0.0.1:{self._start('microsocks', lambda: microsocks(*options))}"
 
     def free_port(self) -> int:
         """Where nobody listens."""
         return self._running.enter_context(ports.reserved())
 
-    def _start(self, name: str, server: Any) -> Any:
+    def _start(self, name: str, make: Callable[[], Any]) -> Any:
         if not servers.is_here(name):
             pytest.skip(f"{name} is not on this machine")
-        return self._running.enter_context(server)
+        return self._running.enter_context(make())  # which reserves ports, so it is made only here
 
 
 def to(relay: Any, *words: str, **variables: Any) -> Call:

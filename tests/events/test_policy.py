@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.events.policy import Interval, Plan, decide
+from notify.events.policy import Interval, Plan, burst_of, decide
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 BURST, LENGTH = 2, 60  # events, seconds
@@ -93,6 +93,13 @@ def test_a_burst_of_one_is_one_mail_and_the_rest_in_the_digest() -> None:
     assert decided(None, 0, [-1, 0], burst=1) == one_by_one(1, 0, until=60)
     assert decided(-10, 0, [-1, 0], burst=1) == one_by_one(1, -10, until=50)
     assert decided(-10, 1, [-1], burst=1) == one_by_one(0, -10, 1, until=50)
+
+
+def test_of_a_kind_of_server_error_one_is_mailed_by_itself_whatever_the_burst() -> None:
+    assert burst_of("error:0a1b2c", 5) == 1
+    assert burst_of("error:0a1b2c", 0) == 1
+    assert burst_of("visitor", 5) == 5
+    assert burst_of("no error:", 5) == 5
 
 
 def test_plans_and_intervals_begin_with_nothing_and_cannot_be_changed() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.mail.backends.base import BaseEmailBackend
 
 from notify.delivery import transport
-from notify.delivery.claims import Claimed
+from notify.delivery.claims import Claimed, attempt_seconds
 from notify.delivery.stored_message import StoredMessage
 from notify.smtp import failure
 from notify.smtp.dial import own_name
@@ -48,7 +48,9 @@ class Session:
             return self._hand_over(message, following)
         except Exception as error:
             self.close()
-            if not (was_open and _went_stale(error)):
+            # A relay may have taken long to hang up; a second attempt must not outlive the lease.
+            in_time = time.monotonic() + attempt_seconds() <= message.held_until
+            if not (was_open and in_time and _went_stale(error)):
                 raise
         # The relay had closed an idle connection: not this message's failure.
         return self.send(message, following=following)
@@ -136,7 +138,7 @@ def _refused_by_anymail(status: Any, recipients: list[str]) -> dict[str, str]:
 def _went_stale(error: Exception) -> bool:
     """Broken before any recipient was named, so trying on a fresh connection cannot send twice.
 
-    A timeout does not count: it has used up this attempt's time, and a second attempt would outlive the lease.
+    A timeout does not count: it has used up this attempt's time.
     """
     facts = failure.from_exception(error)
     return facts.phase == "sender" and (facts.broken or facts.code == 421) and not isinstance(error, TimeoutError)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from notify.delivery import session
-from notify.delivery.claims import Claimed
+from notify.delivery.claims import Claimed, attempt_seconds
 from notify.delivery.session import Session
 from tests.backends import Scripted, marked
 
@@ -129,6 +129,17 @@ def test_no_other_failure_is_tried_twice(error: Exception) -> None:
     with pytest.raises(type(error)):
         kept.send(MESSAGE)
     assert Scripted.said == ["open", "send", "fail", "close"]
+
+
+@pytest.mark.parametrize(("left", "tries"), [(0, 2), (-1, 1)], ids=["enough", "too little"])
+def test_a_second_try_does_not_outlive_the_lease(left: int, tries: int, clock: type[Clock]) -> None:
+    kept = Session()
+    kept.send(MESSAGE)
+    Scripted.said.clear()
+    Scripted.script = [gone()] * tries
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        kept.send(MESSAGE._replace(held_until=clock.now + attempt_seconds() + left))
+    assert Scripted.said.count("fail") == tries
 
 
 def test_a_fresh_connection_that_breaks_is_not_tried_again_at_once() -> None:

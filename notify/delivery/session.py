@@ -95,12 +95,12 @@ class Session:
 
     def _hand_over(self, message: Claimed, following: Claimed | None) -> str:
         assert self._backend  # noqa: S101  (_ensure_open made it)
-        # Only SMTP asks for it; the headers of one that cannot be read must not fail the one before it.
-        if self._sent + 1 >= RECYCLE_AFTER or not self.takes_envelope:
+        if self._sent + 1 >= RECYCLE_AFTER or not self.takes_envelope:  # only SMTP asks for it
             following = None
         self.refused = {}
-        stored = self._stored(message)
-        stored.following = self._following = following and self._stored(following)
+        stored, self._following = self._stored(message), None
+        with contextlib.suppress(Exception):  # one that cannot be read must not fail the one before it
+            stored.following = self._following = following and self._stored(following)
         if self._backend.send_messages([stored]) == 0:
             raise RuntimeError(f"{type(self._backend).__module__} accepted nothing and gave no reason")
         self._sent += 1

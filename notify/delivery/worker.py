@@ -124,7 +124,9 @@ class Worker:
     def _apart(self, batch: list[Claimed]) -> Iterator[Claimed]:
         """The batch, in which whole messages that another transport was to get are shared out among rows."""
         for message in batch:
-            recipients = attributes.whole_message(message.attributes, message.recipient)
+            recipients: list[str] = []
+            with contextlib.suppress(Exception):  # one that cannot be read fails in its own turn
+                recipients = attributes.whole_message(message.attributes, message.recipient)
             if len(recipients) < 2 or not self._session.takes_envelope:
                 yield message
             elif shared := claims.share_out(message, recipients):

@@ -198,7 +198,15 @@ def test_the_backend_is_told_which_message_follows_while_the_connection_lasts() 
     assert last is None
 
 
-def test_a_message_whose_headers_cannot_be_read_does_no_harm_to_the_one_before() -> None:
-    unreadable = MESSAGE._replace(id=2, mime=b"To: <\r\n\r\nHi\r\n")
-    Session().send(MESSAGE, following=unreadable)
+@pytest.mark.parametrize(
+    ("unreadable", "envelope"),
+    [({"mime": b"To: <\r\n\r\nHi\r\n"}, False), ({"attributes": "{broken"}, False), ({"attributes": "{broken"}, True)],
+    ids=["headers", "attributes", "attributes, SMTP"],
+)
+def test_a_message_that_cannot_be_read_does_no_harm_to_the_one_before(
+    unreadable: dict[str, Any], envelope: bool
+) -> None:
+    kept = Session()
+    kept.takes_envelope = envelope
+    kept.send(MESSAGE, following=MESSAGE._replace(id=2, **unreadable))
     assert Scripted.said == ["open", "send"]

@@ -11,9 +11,9 @@ import pytest
 from django.db import DataError, InterfaceError, InternalError, OperationalError, connection
 from django.utils import timezone
 
-from notify.delivery import breaker, claims, outcome, worker
+from notify.delivery import breaker, claims, outcome, transport, worker
 from notify.delivery.worker import Tally, Worker, deliver_due
-from notify.models import Attempt, Message, Relay
+from notify.models import Attempt, Body, Message, Relay
 from tests.backends import Scripted, marked
 from tests.delivery.test_claims import queue
 
@@ -175,6 +175,17 @@ def test_a_poison_message_fails_after_three_tries_and_the_queue_moves_on(
     reply = Message.objects.order_by("id")[0].reply
     assert reply.startswith("ZeroDivisionError: ")
     assert "canary" not in reply
+
+
+@pytest.mark.parametrize("envelope", [False, True], ids=["API", "SMTP"])
+def test_a_message_whose_attributes_cannot_be_read_fails_alone(envelope: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "takes_envelope", lambda: envelope)
+    queue(3)
+    Body.objects.filter(messages__pk=Message.objects.order_by("id")[1].pk).update(attributes="{broken")
+    for _ in range(3):
+        deliver_due()
+        make_due()
+    assert states() == ["sent", "failed", "sent"]
 
 
 def test_a_transport_that_cannot_be_made_holds_the_relay_and_fails_no_message(

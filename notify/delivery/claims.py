@@ -64,9 +64,9 @@ _CLAIM = {
     """,  # noqa: S608
 }
 # Before statistics exist PostgreSQL would sort the whole queue to find its first rows; and a claim that a power cut
-# takes back is simply claimed again.
-_CLAIM_SETTINGS = (
-    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL synchronous_commit = off"
+# takes back is simply claimed again. One statement, as several cannot be prepared.
+_CLAIM_SETTINGS = "SELECT " + ", ".join(
+    f"set_config('{name}', 'off', true)" for name in ("enable_seqscan", "enable_bitmapscan", "synchronous_commit")
 )
 
 _SENT = {

@@ -152,6 +152,20 @@ def test_neither_a_claim_nor_an_outcome_leaves_a_setting_behind() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite's parameters are always bound by the library")
+def test_a_claim_and_an_outcome_can_be_prepared_by_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue()
+    connection.ensure_connection()
+    from django.db.backends.postgresql.base import ServerBindingCursor  # needs psycopg
+
+    # As Django's options server_side_binding and prepare_threshold.
+    monkeypatch.setattr(connection.connection, "cursor_factory", ServerBindingCursor)
+    monkeypatch.setattr(connection.connection, "prepare_threshold", 0)
+    [claimed] = claims.claim(1)
+    assert claims.mark_sent(claimed, reply="250 Ok")
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="only PostgreSQL has such settings")
 def test_a_claim_waits_for_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     queue()

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.mail import EmailMultiAlternatives
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
 from django.db.models import Min
 
 from notify import clock, conf
@@ -28,7 +28,7 @@ SUBJECT_LENGTH = 76  # characters, with the prefix
 TRIES = 3  # of an event's own template; then it is mailed by its summary and link
 UNFOLDED_AT_ONCE = 100  # events mailed in one turn if NOTIFY_INTERVAL is 0
 MARKED_AT_ONCE = 2_000  # events in one transaction
-_UNAVAILABLE = (OperationalError, InterfaceError)  # the database does not answer
+_UNAVAILABLE = (OperationalError, InterfaceError, InternalError)  # the database does not answer, or is read-only
 
 
 def notify_due(now: datetime | None = None) -> int:

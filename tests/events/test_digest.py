@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import InternalError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given
@@ -445,14 +445,21 @@ def test_both_templates_failing_lose_nothing(clock: Clock, monkeypatch: pytest.M
     assert notify_due(clock.at(230)) == 1
 
 
-def test_a_database_that_is_unavailable_is_the_workers_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [OperationalError("the connection is lost"), InternalError("cannot execute UPDATE in a read-only transaction")],
+    ids=["away", "read-only"],
+)
+def test_a_database_that_is_unavailable_is_the_workers_to_wait_for(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: object, **kwargs: object) -> None:
-        raise OperationalError("the connection is lost")
+        raise error
 
     tell(1)
     with monkeypatch.context() as broken:
         broken.setattr(Message.objects, "bulk_create", fail)
-        with pytest.raises(OperationalError, match="the connection is lost"):
+        with pytest.raises(type(error), match=str(error)):
             notify_due()
     event = Event.objects.get()
     assert (event.notified_at, event.failures) == (None, 0)

@@ -17,6 +17,7 @@ AGAIN_SECONDS = 0.03  # after a notification that was heard: then workers look o
 LOOK_SECONDS = 1.0  # how long it may take to notice that the worker is to end
 RETRY_SECONDS = 5.0  # from a lost connection to the next
 PROOF_SECONDS = 2.0  # a notification through a pool arrives within it, or never
+_DEAF = "wake-ups do not arrive %s: looking for work several times a second instead"
 _sent_at = -math.inf
 
 
@@ -40,7 +41,8 @@ def send() -> None:
 class Listener:
     """Sets `wakes` at each wake-up, in a thread with its own session. `hears`: whether wake-ups arrive now.
 
-    Behind a pool in transaction mode they do not arrive; that is logged once, and the thread ends.
+    Behind a pool in transaction mode they do not arrive, and psycopg2 cannot wait for them; that is logged once, and
+    the thread ends.
     """
 
     def __init__(self, *, stop: threading.Event, wakes: Sequence[threading.Event]) -> None:
@@ -54,11 +56,11 @@ class Listener:
             session: Any = connections.create_connection(DEFAULT_DB_ALIAS)
             try:
                 session.ensure_connection()
+                if not hasattr(session.connection, "execute"):
+                    logger.warning(_DEAF, "with psycopg2")
+                    return
                 if not self._listen(session.connection):
-                    logger.warning(
-                        "wake-ups do not arrive through this pool of PostgreSQL sessions: "
-                        "looking for work several times a second instead"
-                    )
+                    logger.warning(_DEAF, "through this pool of PostgreSQL sessions")
                     return
             except (DatabaseError, InterfaceError, session.Database.Error) as error:
                 logger.info("no wake-ups for now: %s", str(error).strip())

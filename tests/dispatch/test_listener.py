@@ -1,10 +1,13 @@
 """Wake-ups between processes, as far as they need no PostgreSQL; the rest is tested with a real worker."""
 
 import contextlib
+import threading
+import time
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 from notify.dispatch import listener
 
@@ -45,3 +48,17 @@ def test_one_that_could_not_be_sent_is_not_relied_on(database: MagicMock, monkey
 
 def test_workers_look_once_more_after_all_that_a_sender_leaves_unsaid() -> None:
     assert listener.QUIET_SECONDS < listener.AGAIN_SECONDS
+
+
+def test_with_psycopg2_it_says_that_wake_ups_do_not_arrive(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = SimpleNamespace(Error=RuntimeError)
+    session = SimpleNamespace(connection=object(), Database=driver, ensure_connection=lambda: None, close=lambda: None)
+    monkeypatch.setattr(connections, "create_connection", lambda alias: session)
+    hearer = listener.Listener(stop=threading.Event(), wakes=[])
+    deadline = time.monotonic() + 5
+    while not caplog.messages and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert caplog.messages == ["wake-ups do not arrive with psycopg2: looking for work several times a second instead"]
+    assert not hearer.hears

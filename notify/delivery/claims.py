@@ -18,8 +18,7 @@ from django.db.models.functions import Now
 from notify import clock, conf
 from notify.models import Body, Message
 
-# Beyond every lease and every step of retry.SCHEDULE.
-FURTHEST_SECONDS = 3600
+FURTHEST_SECONDS = 3600  # beyond every step of retry.SCHEDULE
 
 # The condition of the index `message_unfinished`, word for word: SQLite uses a partial index only then.
 _UNFINISHED = "state IN ('queued', 'sending')"
@@ -208,7 +207,8 @@ def release(messages: Collection[Claimed]) -> None:
 
 def unstrand() -> int:
     """Make due what would wait longer than any schedule says: the clock was set back. Returns how many."""
-    stranded = Message.objects.unfinished().filter(due_at__gt=clock.in_seconds(FURTHEST_SECONDS))
+    furthest = clock.in_seconds(FURTHEST_SECONDS + lease_seconds())
+    stranded = Message.objects.unfinished().filter(due_at__gt=furthest)
     return stranded.update(due_at=Now()) if stranded.exists() else 0
 
 

@@ -217,3 +217,10 @@ def test_a_message_that_is_to_wait_longer_than_any_schedule_is_pulled_in() -> No
     queue(due_at=timezone.now() + timedelta(minutes=34))
     assert claims.unstrand() == 1
     assert len(claims.claim(5)) == 1
+
+
+def test_a_lease_of_whatever_length_is_no_such_wait(settings: Any) -> None:
+    settings.MAIL_TIMEOUT = 3600
+    queue()
+    assert len(claims.claim(1)) == 1
+    assert claims.unstrand() == 0

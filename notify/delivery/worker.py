@@ -105,13 +105,14 @@ class Worker:
         if self._backlog and len(batch) == self._batch and time.monotonic() - self._backlog_at >= BACKLOG_EVERY:
             self._backlog_at = time.monotonic()
             self._backlog()
-        usable = True
+        usable = ours = True
         try:
-            while batch and usable and not self._stop.is_set() and time.monotonic() < until:
+            # A lost claim means that the leases have ended, as by a clock that jumped: others send the rest.
+            while batch and usable and ours and not self._stop.is_set() and time.monotonic() < until:
                 if time.monotonic() + self._attempt_seconds > batch[0].held_until:
                     break  # the next attempt might outlive the lease: release, and claim again
                 message = batch.popleft()
-                usable = self._send_one(message, permit, following=batch[0] if batch else None)
+                usable, ours = self._send_one(message, permit, following=batch[0] if batch else None)
                 if self._progress:
                     self._progress()
         except (DatabaseError, InterfaceError):
@@ -132,8 +133,8 @@ class Worker:
             elif shared := claims.share_out(message, recipients):
                 yield shared
 
-    def _send_one(self, message: Claimed, permit: breaker.Permit, *, following: Claimed | None) -> bool:
-        """Send one message and record the outcome; False if the relay as a whole failed."""
+    def _send_one(self, message: Claimed, permit: breaker.Permit, *, following: Claimed | None) -> tuple[bool, bool]:
+        """Send one message and record the outcome. Whether the relay is usable, and whether the claim held."""
         started = time.monotonic()
         try:
             reply = self._session.send(message, following=following)
@@ -141,7 +142,7 @@ class Worker:
             result = outcome.failure(message, error, time.monotonic() - started, permit)
         else:
             result = outcome.success(message, reply, time.monotonic() - started, self._session.refused)
-        self._record(result, permit)
+        ours = self._record(result, permit)
         if result.failure is None:
             self.tally.sent += 1
             self.tally.failed += len(result.refused)
@@ -154,7 +155,7 @@ class Worker:
             self.tally.retry += result.decision.outcome is not Outcome.FAIL
             if result.relay_answered:
                 breaker.report_answer(permit)
-        return not result.blames_relay
+        return not result.blames_relay, ours
 
     def _report_success(self, permit: breaker.Permit) -> None:
         """A probe's reopens the relay. Any other is noted now and then, and need not be."""
@@ -164,15 +165,19 @@ class Worker:
             if permit.probe:
                 raise
 
-    def _record(self, result: Result, permit: breaker.Permit) -> None:
-        """Record an outcome before anything else is sent, however long the database is away."""
+    def _record(self, result: Result, permit: breaker.Permit) -> bool:
+        """Record an outcome before anything else is sent, however long the database is away.
+
+        False if the claim was lost.
+        """
         deadline = None
         message = result.message
-        for pause in itertools.chain(DATABASE_BACKOFF, itertools.repeat(DATABASE_BACKOFF[-1])):
+        pauses = itertools.chain(DATABASE_BACKOFF, itertools.repeat(DATABASE_BACKOFF[-1]))
+        while True:
             try:
-                if not result.record(permit):
+                if not (ours := result.record(permit)):
                     logger.warning("the claim of message %s was lost before its outcome was recorded", message.id)
-                return
+                return ours
             except (OperationalError, InterfaceError, InternalError) as error:  # the last: it may be read-only
                 if self._stop.is_set():
                     deadline = deadline or time.monotonic() + LAST_WORD_SECONDS
@@ -181,7 +186,7 @@ class Worker:
                         raise
                 logger.error("an outcome cannot be recorded, sending is suspended: %s", error)
                 connection.close()
-                time.sleep(pause)
+                time.sleep(next(pauses))
 
 
 @contextlib.contextmanager

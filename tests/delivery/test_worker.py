@@ -355,6 +355,20 @@ def test_a_claim_lost_meanwhile_is_said_and_changes_nothing(caplog: pytest.LogCa
     assert "was lost before its outcome was recorded" in caplog.text
 
 
+def test_a_worker_that_lost_a_claim_sends_no_more_of_that_batch() -> None:
+    queue(3)
+
+    class Thieves(list[Any]):
+        def pop(self, index: Any = -1) -> Any:
+            Message.objects.update(claim="another's")
+            super().pop(index)
+
+    Scripted.script = Thieves([None])
+    deliver_due()
+    assert Scripted.said.count("send") == 1
+    assert set(Message.objects.values_list("state", "claim")) == {("sending", "another's")}
+
+
 @pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("away"), ZeroDivisionError("away")])
 def test_what_ends_a_thread_of_delivery_is_the_callers_to_know(
     error: Exception, monkeypatch: pytest.MonkeyPatch

@@ -145,15 +145,16 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 
 def _reply(error: BaseException) -> tuple[int | None, str]:
+    raw: bytes | str
     if isinstance(error, smtplib.SMTPRecipientsRefused) and error.recipients:
         code, raw = next(iter(error.recipients.values()))
-        return code, decode(raw)
-    if isinstance(error, smtplib.SMTPResponseException):
-        # smtplib uses -1 for "the connection broke while the answer was read".
-        answered = 200 <= error.smtp_code <= 599
-        return (error.smtp_code if answered else None), decode(error.smtp_error)
-    name = type(error).__name__
-    return None, f"{name}: {error}" if str(error) else name
+    elif isinstance(error, smtplib.SMTPResponseException):
+        code, raw = error.smtp_code, error.smtp_error
+    else:
+        name = type(error).__name__
+        return None, f"{name}: {error}" if str(error) else name
+    # smtplib uses -1 for "the connection broke while the answer was read", and for what is no reply.
+    return (code if 200 <= code <= 599 else None), decode(raw)
 
 
 def _phase(error: BaseException, code: int | None) -> str:

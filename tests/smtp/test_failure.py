@@ -52,8 +52,11 @@ def test_an_end_in_the_middle_of_tls_is_a_break_and_no_refusal(error: OSError) -
     assert from_exception(marked(error, "tls")).broken
 
 
-def test_minus_one_is_no_reply() -> None:
-    facts = from_exception(marked(smtplib.SMTPDataError(-1, b"?"), "end"))
+@pytest.mark.parametrize(
+    "error", [smtplib.SMTPDataError(-1, b"?"), smtplib.SMTPRecipientsRefused({"you@example.com": (-1, b"?")})]
+)
+def test_minus_one_is_no_reply(error: Exception) -> None:
+    facts = from_exception(marked(error, "end"))
     assert (facts.code, facts.unheard) == (None, True)
 
 

@@ -115,7 +115,7 @@ class Worker:
                 usable, ours = self._send_one(message, permit, following=batch[0] if batch else None)
                 if self._progress:
                     self._progress()
-        except (DatabaseError, InterfaceError):
+        except Exception:  # a mistake, too, must not keep the others waiting until their lease ends
             with contextlib.suppress(DatabaseError, InterfaceError):
                 claims.release(batch)
             raise

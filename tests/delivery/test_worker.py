@@ -250,13 +250,16 @@ def test_a_relay_that_is_paused_meanwhile_gets_no_further_batch(monkeypatch: pyt
     assert states().count("queued") == 25
 
 
-def test_a_database_that_fails_within_a_batch_gets_back_what_was_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [DataError("no such value"), TypeError("a mistake")])
+def test_what_was_not_begun_is_given_back_where_a_batch_fails(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(message: Any, **columns: Any) -> bool:
-        raise DataError("no such value")
+        raise error
 
     queue(3)
     monkeypatch.setattr(claims, "mark_sent", fail)
-    with pytest.raises(DataError):
+    with pytest.raises(type(error)):
         deliver_due()
     assert states() == ["sending", "queued", "queued"]
 

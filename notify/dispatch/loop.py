@@ -72,6 +72,7 @@ class Loop:
             if not threading.main_thread().is_alive() and not (busy or self._wake.is_set()):
                 break  # a command that is over, and all it stored had its chance
             if not busy:
+                _release_to_pool()
                 self._stop.wait(REST_SECONDS)
                 is_deaf = self._listener is not None and not self._listener.hears
                 self._wake.wait(POSTGRESQL_POLL_SECONDS if is_deaf else POLL_SECONDS)
@@ -204,7 +205,14 @@ class Lookout:
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set() and threading.main_thread().is_alive():
             self.once()
+            _release_to_pool()
             stop.wait(0.5)
+        connection.close()
+
+
+def _release_to_pool() -> None:
+    """Close the database connection where it belongs to Django's pool: requests wait for it while this thread waits."""
+    if getattr(connection, "pool", None):
         connection.close()
 
 

@@ -197,3 +197,20 @@ def test_a_refused_login_concerns_every_message_whatever_it_says_of_the_sender()
 @pytest.mark.parametrize("code", [450, 550])
 def test_a_refused_ehlo_name_holds_the_relay_though_the_reply_says_later(code: int) -> None:
     assert decide(failure("recipient", code), CAUSES["ehlo-name"]).outcome is Outcome.HOLD
+
+
+@pytest.mark.parametrize(("wait", "probe"), [(0, 86400), (1, 15), (15, 15), (16, 16), (100_000, 100_000)])
+def test_an_api_that_says_for_how_long_is_asked_again_then_in_place_of_the_quotas_day(wait: int, probe: int) -> None:
+    facts = Failure(phase="end", text="words", code=429, api=True, wait=wait)
+    assert decide(facts, QUOTA) == Decision(outcome=Outcome.DOWN, delay=probe)
+
+
+@pytest.mark.parametrize(("wait", "delay"), [(0, 30), (29, 30), (31, 31), (1800, 1800), (1801, 1800)])
+def test_a_message_is_not_tried_again_sooner_than_an_api_wants(wait: int, delay: int) -> None:
+    facts = Failure(phase="data", text="words", code=503, api=True, wait=wait)
+    assert decide(facts, spread=0) == Decision(outcome=Outcome.RETRY, delay=delay)
+
+
+def test_a_status_of_an_api_is_no_reply_of_smtp() -> None:
+    """That a 503 is final is said by `final` alone."""
+    assert decide(Failure(phase="end", text="words", code=503, api=True), spread=0).outcome is Outcome.RETRY

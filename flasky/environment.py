@@ -22,6 +22,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from flasky import dotenv
+from notify.smtp import envelope
 from notify.smtp.secret import Secret
 
 _env = environ.FileAwareEnv()
@@ -41,7 +42,10 @@ _from_file: set[str] = set()  # the names whose value is the file's, as the real
 
 def load(path: Path) -> None:
     """Read a .env file; the real environment wins over it. Raises ImproperlyConfigured, see `dotenv`."""
+    real = {name for name, value in os.environ.items() if value and name not in _from_file}
     for line in dotenv.read(path):
+        if line.name.endswith("_FILE") and line.name.removesuffix("_FILE") in real:
+            continue  # NAME_FILE wins over NAME only within one of the two
         if line.name not in os.environ or line.name in _from_file:
             os.environ[line.name] = line.value
             _from_file.add(line.name)
@@ -143,9 +147,15 @@ def did_you_mean(value: str, choices: Collection[str]) -> str:
     return f": did you mean {near[0]}?" if near else ""
 
 
-def words(name: str) -> list[str]:
-    """A comma-separated list."""
-    return [word for word in (part.strip() for part in _comma_separated(name).split(",")) if word]
+def hosts(name: str) -> list[str]:
+    """A comma-separated list of host names, as Django's ALLOWED_HOSTS takes them: also `*`, `.example.com`, `[::1]`."""
+    found = [word for word in (part.strip() for part in _comma_separated(name).split(",")) if word]
+    for each in found:
+        if not re.fullmatch(r"\*|\.?[\w.-]+|\[[0-9A-Fa-f:.]+\]", each):
+            raise ImproperlyConfigured(
+                f"{name}: {each!r} is not a host name such as flasky.example.com, without https:// and port"
+            )
+    return found
 
 
 def host(name: str) -> str:
@@ -157,19 +167,21 @@ def host(name: str) -> str:
         )
     if re.fullmatch(r"[^:]*:[0-9]{1,5}", value):
         raise ImproperlyConfigured(f"{name}={value!r} is not a host name: the port goes into MAIL_PORT")
-    if value and not re.fullmatch(r"[\w.-]+|\[?[0-9A-Fa-f:.]+(%\w+)?\]?", value):
+    if value and not re.fullmatch(r"[\w.-]+|\[?(IPv6:)?[0-9A-Fa-f:.]+(%\w+)?\]?", value):
         raise ImproperlyConfigured(f"{name}={value!r} is not a host name such as smtp.example.com")
     return value
 
 
 def address(name: str, default: str) -> str:
     """One mailbox, with or without a display name: `Flasky Admin <flasky@example.com>`."""
-    value = text(name, default)
+    value = _plain(name) or default
     parsed = getaddresses([value])
-    if len(parsed) != 1:
-        raise ImproperlyConfigured(f"{name}={value!r} is not one address, such as Flasky Admin <flasky@example.com>")
-    _validate_address(name, parsed[0][1])
-    return value
+    with contextlib.suppress(ValueError):
+        if len(parsed) == 1:
+            _validate_address(name, parsed[0][1])
+            envelope.address(value)  # the display name, too
+            return value
+    raise ImproperlyConfigured(f"{name}={value!r} is not one address, such as Flasky Admin <flasky@example.com>")
 
 
 def addresses(name: str) -> list[str]:
@@ -184,15 +196,21 @@ def addresses(name: str) -> list[str]:
 
 
 def _comma_separated(name: str) -> str:
-    value = text(name)
+    value = _plain(name)
     if wrong := re.search(f"[{_SEPARATORS}]", re.sub('"[^"]*"', "", value)):
         raise ImproperlyConfigured(f"{name}={value!r} contains {wrong[0]!r}: separate by commas (,)")
     return value
 
 
 def _validate_address(name: str, value: str) -> None:
-    if not re.fullmatch(r"[^@\s<>,;“”‘’\uff0c\uff1b\uff20]+@[^@\s<>,;“”‘’\uff0c\uff1b\uff20]+", value):
-        raise ImproperlyConfigured(f"{name}: {value!r} is not an email address, such as admin@example.com")
+    with contextlib.suppress(ValueError):
+        found = re.fullmatch(r"[^@\s<>,;“”‘’\uff0c\uff1b\uff20]+@([^@\s<>,;“”‘’\uff0c\uff1b\uff20]+)", value)
+        if found and all(
+            found[1].split(".")
+        ):  # Django refuses a mail to ann@example..com, and so to all administrators
+            envelope.address(value)
+            return
+    raise ImproperlyConfigured(f"{name}: {value!r} is not an email address, such as admin@example.com")
 
 
 def date(name: str) -> Date | None:
@@ -207,7 +225,7 @@ def date(name: str) -> Date | None:
 def url(name: str, default: str) -> str:
     """An http or https address without the slash at its end."""
     value = text(name, default).rstrip("/")
-    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value) or not _names_host(value):
         shown = "" if "@" in value else f"={value!r}"  # an @ may be preceded by a password
         raise ImproperlyConfigured(f"{name}{shown} is not an address such as https://flasky.example.com")
     return value
@@ -216,9 +234,17 @@ def url(name: str, default: str) -> str:
 def secret_url(name: str) -> Secret:
     """An http or https address that is a secret, or nothing."""
     value = secret(name)
-    if value and not re.fullmatch(r"https?://[^\s/?#]+([/?#]\S*)?", value):
+    if value and not (re.fullmatch(r"https?://[^\s/?#]+([/?#]\S*)?", value) and _names_host(value)):
         raise ImproperlyConfigured(f"{name} is not an address such as https://hc-ping.com/…")
     return value
+
+
+def _names_host(url: str) -> bool:
+    """Whether the address names a host, and a port only as a number."""
+    with contextlib.suppress(ValueError):
+        parsed = urlsplit(url)
+        return bool(parsed.hostname) and parsed.port != 0
+    return False
 
 
 def database(name: str, default: str) -> dict[str, Any]:
@@ -228,7 +254,8 @@ def database(name: str, default: str) -> dict[str, Any]:
     # The value contains the database's password: neither it nor an exception about it is shown.
     with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
         parsed = _env.db_url_config(value)
-    if "." not in str(parsed.get("ENGINE")):  # an unknown scheme, unchanged
+    is_supported = str(parsed.get("ENGINE")).endswith(("sqlite3", "spatialite", "postgresql", "postgis"))
+    if not is_supported or not (parsed["NAME"] or parsed.get("OPTIONS")):  # the options may name a service
         raise ImproperlyConfigured(f"{name} is not a database URL such as postgres://user@host/name")
     return parsed
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import django
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from flasky import environment as env
@@ -48,7 +48,7 @@ DEFAULT_EXCEPTION_REPORTER_FILTER = "flasky.secrecy.Filter"
 
 PORT = env.number("PORT", 8000, 1, 65535)
 FLASKY_URL = env.url("FLASKY_URL", f"http://127.0.0.1:{PORT}")
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or list(
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS") or list(
     dict.fromkeys(["localhost", "127.0.0.1", "[::1]", urlsplit(FLASKY_URL).hostname or "localhost"])
 )
 
@@ -142,7 +142,10 @@ _options = _database.get("OPTIONS", {})
 if _database["ENGINE"].endswith("sqlite3"):
     if _database["NAME"] != ":memory:":
         _database["NAME"] = str(BASE_DIR / _database["NAME"])
-        Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(_database["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImproperlyConfigured(f"DATABASE_URL: {error}") from error
     # IMMEDIATE: a transaction that will write waits for its turn at the start instead of failing in the middle.
     # FULL: what was committed survives a power cut; delivery relaxes this for its own settles.
     _database["OPTIONS"] = {
@@ -183,7 +186,7 @@ USE_TZ = True
 MAIL_USERNAME = env.text("MAIL_USERNAME")
 MAIL_PASSWORD = env.secret("MAIL_PASSWORD")
 MAIL_SERVICE = env.choice("MAIL_SERVICE", "", ["", *presets.names()], fold=True)
-MAIL_SERVER = env.host("MAIL_SERVER")
+MAIL_SERVER = env.host("MAIL_SERVER").strip("[]")
 _route = presets.route(
     service=MAIL_SERVICE,
     username=MAIL_USERNAME,
@@ -225,7 +228,7 @@ _smtp = {
     "use_ssl": _route.use_ssl,
     "timeout": MAIL_TIMEOUT,
 }
-_ours = {"proxy": env.proxy(_route.host), "local_hostname": env.text("MAIL_EHLO")}
+_ours = {"proxy": env.proxy(_route.host), "local_hostname": env.host("MAIL_EHLO")}
 MAIL_BACKEND = env.text("MAIL_BACKEND", "smtp")
 # `make run` writes inbox into a new .env. A mail server that the real environment names wins over that.
 if (
@@ -249,8 +252,11 @@ if MAIL_BACKEND in _transports:
     NOTIFY_TRANSPORT = _transports[MAIL_BACKEND]
 else:
     try:
-        _parameters = inspect.signature(import_string(MAIL_BACKEND).__init__).parameters
-    except ImportError as error:
+        _backend = import_string(MAIL_BACKEND)
+        if not hasattr(_backend, "send_messages"):
+            raise ImportError("it is no email backend")
+        _parameters = inspect.signature(_backend.__init__).parameters
+    except (ImportError, ValueError, AppRegistryNotReady) as error:
         raise ImproperlyConfigured(
             f"MAIL_BACKEND={MAIL_BACKEND!r} is not {', '.join(_transports)} or an importable class"
             + (env.did_you_mean(MAIL_BACKEND, _transports) or f": {error}")

@@ -126,14 +126,14 @@ def test_a_file_means_what_it_says_and_the_environment_wins(tmp_path: Path, monk
         lambda: env.flag("T", True) is True,
         lambda: env.number("T", 7, 1, 9) == 7,
         lambda: env.choice("T", "a", ["a", "b"]) == "a",
-        lambda: env.words("T") == [],
+        lambda: env.hosts("T") == [],
         lambda: env.address("T", "Ann <ann@example.com>") == "Ann <ann@example.com>",
         lambda: env.addresses("T") == [],
         lambda: env.url("T", "https://example.com/") == "https://example.com",
         lambda: env.database("T", "sqlite:///x")["NAME"] == "x",
         lambda: env.time_zone("T", "UTC") == "UTC",
     ],
-    ids=["text", "flag", "number", "choice", "words", "address", "addresses", "url", "database", "time_zone"],
+    ids=["text", "flag", "number", "choice", "hosts", "address", "addresses", "url", "database", "time_zone"],
 )
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["unset", "empty", "blank"])
 def test_every_reader_takes_an_empty_value_for_an_unset_one(
@@ -192,6 +192,17 @@ def test_a_file_wins_over_the_variable_and_loses_its_line_end(monkeypatch: pytes
     monkeypatch.setenv("T_SECOND", "direct")
     monkeypatch.setenv("T_SECOND_FILE", "")
     assert env.text("T_SECOND") == "direct"
+
+
+def test_the_real_variable_wins_over_a_file_that_dotenv_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from the file\n")
+    (tmp_path / ".env").write_text(f"T_REAL_FILE={tmp_path / 'secret'}\nT_UNSET_FILE={tmp_path / 'secret'}\n")
+    for name in ("T_REAL_FILE", "T_UNSET_FILE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("T_REAL", "real")
+    env.load(tmp_path / ".env")
+    assert (env.text("T_REAL"), env.text("T_UNSET")) == ("real", "from the file")
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,48 @@ MISTAKES = [
         "DATABASE_URL is not a database URL such as postgres://user@host/name",
     ),
     ({"FLASKY_URL": "flasky"}, "FLASKY_URL='flasky' is not an address such as https://flasky.example.com"),
+    ({"FLASKY_URL": "http://[::1"}, "FLASKY_URL='http://[::1' is not an address such as https://flasky.example.com"),
+    (
+        {"FLASKY_URL": "http://x:http"},
+        "FLASKY_URL='http://x:http' is not an address such as https://flasky.example.com",
+    ),
+    ({"NOTIFY_HEARTBEAT_URL": "http://[x"}, "NOTIFY_HEARTBEAT_URL is not an address such as https://hc-ping.com/…"),
+    ({"NOTIFY_HEARTBEAT_URL": "http://x:p/"}, "NOTIFY_HEARTBEAT_URL is not an address such as https://hc-ping.com/…"),
+    (
+        {"FLASKY_ADMIN": "ann@example..com"},
+        "FLASKY_ADMIN: 'ann@example..com' is not an email address, such as admin@example.com",
+    ),
+    (
+        {"FLASKY_MAIL_SENDER": "Flasky <a@example.com"},
+        "FLASKY_MAIL_SENDER='Flasky <a@example.com' is not one address, such as Flasky Admin <flasky@example.com>",
+    ),
+    (
+        {"FLASKY_MAIL_SENDER": "A\x0bB <a@example.com>"},
+        "FLASKY_MAIL_SENDER='A\\x0bB <a@example.com>' is not one address, such as Flasky Admin <flasky@example.com>",
+    ),
+    (
+        {"ALLOWED_HOSTS": "localhost, https://a.example"},
+        "ALLOWED_HOSTS: 'https://a.example' is not a host name such as flasky.example.com, without https:// and port",
+    ),
+    (
+        {"ALLOWED_HOSTS": "a.example:8000"},
+        "ALLOWED_HOSTS: 'a.example:8000' is not a host name such as flasky.example.com, without https:// and port",
+    ),
+    ({"MAIL_EHLO": "mail example"}, "MAIL_EHLO='mail example' is not a host name such as smtp.example.com"),
+    (
+        {"MAIL_BACKEND": "."},
+        "MAIL_BACKEND='.' is not smtp, inbox, console, file or an importable class: Empty module name",
+    ),
+    (
+        {"MAIL_BACKEND": "os.path.join"},
+        "MAIL_BACKEND='os.path.join' is not smtp, inbox, console, file or an importable class: it is no email backend",
+    ),
+    ({"DATABASE_URL": "postgres://localhost"}, "DATABASE_URL is not a database URL such as postgres://user@host/name"),
+    ({"DATABASE_URL": "mysql://root@h/n"}, "DATABASE_URL is not a database URL such as postgres://user@host/name"),
+    (
+        {"DATABASE_URL": "sqlite:////dev/null/x/y"},
+        "DATABASE_URL: [Errno 20] Not a directory: '/dev/null/x'",
+    ),
     (
         {"MAIL_PASSWORD_FILE": "/no/such/file"},
         "MAIL_PASSWORD_FILE: [Errno 2] No such file or directory: '/no/such/file'",
@@ -215,10 +257,24 @@ def test_a_line_means_what_it_says(tmp_path: Path, line: str, value: str, start:
     assert [(found.name, found.value) for found in dotenv.read(tmp_path / ".env")] == [("T", value)]
 
 
+def test_an_ip_address_may_be_in_brackets_and_ehlo_may_say_one() -> None:
+    options = settings_with(MAIL_SERVER="[::1]", MAIL_EHLO="[IPv6:2001:db8::1]")["NOTIFY_TRANSPORT"]["OPTIONS"]
+    assert (options["host"], options["local_hostname"]) == ("::1", "[IPv6:2001:db8::1]")
+
+
 def test_quotes_that_docker_leaves_around_numbers_and_words_are_passed_over() -> None:
     found = settings_with(
-        MAIL_PORT='"2525"', MAIL_USE_TLS="'true'", MAIL_SERVICE='"gmail"', NOTIFY_DISPATCH="'worker'", TIME_ZONE="UTC"
+        MAIL_PORT='"2525"',
+        MAIL_USE_TLS="'true'",
+        MAIL_SERVICE='"gmail"',
+        NOTIFY_DISPATCH="'worker'",
+        TIME_ZONE="UTC",
+        FLASKY_ADMIN="'ann@example.com'",
+        FLASKY_MAIL_SENDER='"Ann <ann@example.com>"',
+        ALLOWED_HOSTS="'.example.com,[::1]'",
     )
+    assert (found["FLASKY_ADMIN"], found["FLASKY_MAIL_SENDER"]) == (["ann@example.com"], "Ann <ann@example.com>")
+    assert found["ALLOWED_HOSTS"] == [".example.com", "[::1]"]
     options = found["NOTIFY_TRANSPORT"]["OPTIONS"]
     assert (options["host"], options["port"], options["use_tls"]) == ("smtp.gmail.com", 2525, True)
     assert found["NOTIFY_DISPATCH"] == "worker"

@@ -153,6 +153,14 @@ class TestOutbox:
         first.refresh_from_db()
         assert first.state == "queued"
 
+    @pytest.mark.parametrize("action", ["retry", "cancel", "resend"])
+    def test_no_message_has_a_number_that_no_column_holds(self, action: str) -> None:
+        assert run("outbox", action, str(10**23), "--json").strip() in (
+            '{"retried": 0}',
+            '{"cancelled": 0}',
+            '{"resent": 0}',
+        )
+
     def test_resend_makes_a_new_message(self) -> None:
         [row] = queue(state="sent")
         assert run("outbox", "resend", str(row.pk)) == "resent 1\n"
@@ -188,6 +196,9 @@ class TestOutbox:
         with pytest.raises(CommandError, match="Which messages") as raised:
             run("outbox", action)
         assert raised.value.returncode == 2
+
+    def test_a_purge_of_what_is_older_than_the_calendar_removes_nothing(self) -> None:
+        assert run("outbox", "purge", "--days", str(10**12)) == "messages 0, events 0\n"
 
     def test_negative_days_are_a_wrong_call(self) -> None:
         with pytest.raises(CommandError, match="--days must be a whole number, 0 or more") as raised:

@@ -125,7 +125,7 @@ def wait_until(happened: Callable[[], bool], seconds: float) -> bool:
 def purge(*, days: int, visitors: bool = False, now: datetime | None = None) -> dict[str, int]:
     """Remove what was finished more than so many days ago; visitors only when told to. Returns counts by kind."""
     now = now or clock.now()
-    before = now - timedelta(days=days)
+    before = now - timedelta(days=min(days, now.toordinal() - 366))  # a moment before the year 1 is an OverflowError
     finished = Message.objects.finished()
     removed = {
         "messages": _delete_messages(finished.filter(Q(sent_at__lt=before) | Q(sent_at=None, due_at__lt=before))),

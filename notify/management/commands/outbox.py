@@ -7,6 +7,7 @@ from typing import Any
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import BigIntegerField
 from django.utils.translation import gettext as _
 
 from notify import conf
@@ -79,7 +80,7 @@ def _perform(action: str, options: dict[str, Any]) -> dict[str, Any]:
         case "cancel":
             return {"cancelled": actions.in_batches(actions.cancel, _chosen(Message.objects.cancellable(), options))}
         case "resend":
-            return {"resent": len(actions.resend(Message.objects.filter(pk__in=options["ids"])))}
+            return {"resent": len(actions.resend(Message.objects.filter(pk__in=_keys(options["ids"]))))}
         case "pause":
             breaker.pause(options["reason"])
             return {"relay": "paused"}
@@ -103,10 +104,15 @@ def _chosen(messages: MessageQuerySet, options: dict[str, Any]) -> MessageQueryS
     lookups = {"recipient": "recipient__iexact", "diagnosis": "diagnosis", "contains": "reply__icontains"}
     wanted = {lookup: options[name] for name, lookup in lookups.items() if options[name]}
     if options["ids"]:
-        wanted["pk__in"] = options["ids"]
+        wanted["pk__in"] = _keys(options["ids"])
     if not (wanted or options["all"]):
         raise CommandError(_("Which messages? Give their numbers, a filter, or --all."), returncode=2)
     return messages.filter(**wanted)
+
+
+def _keys(numbers: Sequence[int]) -> list[int]:
+    """Those that a column holds: SQLite's driver raises OverflowError for others, and no message has them."""
+    return [number for number in numbers if abs(number) <= BigIntegerField.MAX_BIGINT]
 
 
 def _alert(test: bool) -> dict[str, Any]:

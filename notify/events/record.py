@@ -59,9 +59,11 @@ def record(
 
     Raises TypeError and ValueError as `notify_admins` says, and DatabaseError.
     """
-    for name, value in (("topic", topic), ("key", key), ("url", url), ("template", template)):
+    exact = {"topic": topic, "key": key, "url": url, "template": template}
+    for name, value in {**exact, "subject": subject, "summary": summary}.items():
         if not isinstance(value, (str, Promise)):
             raise TypeError(f"notify_admins: {name} is a {type(value).__name__}, not a string")
+    for name, value in exact.items():
         if storable(value) != value:
             raise ValueError(f"notify_admins: {name} contains NUL or a lone surrogate")
         if len(value) > _LIMITS[name]:

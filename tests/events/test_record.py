@@ -96,12 +96,17 @@ def test_what_not_every_database_takes_is_refused_on_all(name: str, evil: str) -
     assert not Event.objects.exists()
 
 
-@pytest.mark.parametrize("name", ["topic", "key", "url", "template"])
+@pytest.mark.parametrize("name", ["topic", "key", "url", "template", "summary"])
 @pytest.mark.parametrize("value", [7, None])
 def test_what_is_not_text_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"^notify_admins: {name} is a {type(value).__name__}, not a string$"):
         tell(**{name: value})
     assert not Event.objects.exists()
+
+
+def test_so_is_a_subject_that_is_none() -> None:
+    with pytest.raises(TypeError, match=r"^notify_admins: subject is a NoneType, not a string$"):
+        notify_admins("order", None, "notify/mail/test", key="1", summary="", url="")  # type: ignore[arg-type]
 
 
 def test_what_is_shown_is_cut_made_one_line_and_storable() -> None:

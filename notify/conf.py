@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import django
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.utils.translation import get_language_info, to_locale
 
@@ -96,6 +97,8 @@ def transport() -> dict[str, Any]:
     elif chosen is None:
         options = {option: getattr(settings, name, "") for option, name in _OPTIONS.values()}
         chosen = {"BACKEND": SMTP, "OPTIONS": options}
+    if not isinstance(chosen, dict):
+        raise ImproperlyConfigured('NOTIFY_TRANSPORT is no dictionary such as {"BACKEND": "…", "OPTIONS": {…}}')
     backend, options = str(chosen.get("BACKEND") or ""), dict(chosen.get("OPTIONS") or {})
     if backend in (SMTP, "django.core.mail.backends.smtp.EmailBackend"):  # whose own default is to wait without end
         options["timeout"] = options.get("timeout") or getattr(settings, "MAIL_TIMEOUT", DEFAULTS["MAIL_TIMEOUT"])

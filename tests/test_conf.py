@@ -6,6 +6,7 @@ from typing import Any
 
 import django
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from notify import conf
 
@@ -97,3 +98,9 @@ def test_previews_are_in_the_sites_language_and_those_with_a_catalogue(foreign: 
     assert conf.preview_languages() == {"de": "Deutsch", "zh-hans": "简体中文"}
     foreign.NOTIFY_PREVIEW_LANGUAGES = ["fr", "en-gb", "xx"]
     assert conf.preview_languages() == {"fr": "Français", "en-gb": "British English", "xx": "xx"}
+
+
+def test_a_transport_that_is_a_path_is_refused_by_name(settings: Any) -> None:
+    settings.NOTIFY_TRANSPORT = conf.SMTP
+    with pytest.raises(ImproperlyConfigured, match=r"^NOTIFY_TRANSPORT is no dictionary"):
+        conf.transport()

@@ -24,6 +24,7 @@ from notify.operations import channels
 from notify.smtp.providers import presets
 
 SHORTEST_KEY = 32  # characters
+DISPATCHES = ("thread", "worker", "celery")
 EXPIRY_WARNING = timedelta(days=14)
 
 Problems = Iterator[CheckMessage]
@@ -210,6 +211,29 @@ def _is_this_machine(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+@_registered()
+def check_values() -> Problems:
+    """Numbers that are text, as the environment has them, and words that mean nothing: both fail late, or silently."""
+    numbers = {name: getattr(conf, name) for name, default in conf.DEFAULTS.items() if type(default) is int}
+    if conf.transport()["BACKEND"] == conf.SMTP:
+        numbers["MAIL_TIMEOUT"] = conf.transport()["OPTIONS"]["timeout"]
+    for name, value in numbers.items():
+        least = 1 if name == "NOTIFY_CONNECTIONS" else 0
+        if not isinstance(value, (int, float)) or value < least:
+            yield Error(
+                _("%(name)s is %(value)r, not a number of at least %(least)d.")
+                % {"name": name, "value": value, "least": least},
+                hint=_("Set it to a number, such as %d.") % conf.DEFAULTS[name],
+                id="notify.E032",
+            )
+    if conf.NOTIFY_DISPATCH not in DISPATCHES:
+        yield Error(
+            _("NOTIFY_DISPATCH is %r, so nothing is delivered.") % conf.NOTIFY_DISPATCH,
+            hint=_("Set it to one of these: %s.") % ", ".join(DISPATCHES),
+            id="notify.E033",
+        )
 
 
 @_registered()

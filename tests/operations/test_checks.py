@@ -177,6 +177,36 @@ def test_only_flasky_is_told_that_there_are_no_administrators(options: dict[str,
     assert ids(checks.check_mail_settings(None)) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [
+        ("NOTIFY_INTERVAL", "300", 0),
+        ("NOTIFY_BURST", None, 0),
+        ("NOTIFY_KEEP_DAYS", -1, 0),
+        ("NOTIFY_CONNECTIONS", 0, 1),
+    ],
+)
+def test_a_setting_that_is_no_number(settings: Any, name: str, value: Any, least: int) -> None:
+    assert checks.check_values(None) == []
+    setattr(settings, name, value)
+    [found] = checks.check_values(None)
+    assert ids([found]) == ["notify.E032"]
+    assert found.msg == f"{name} is {value!r}, not a number of at least {least}."
+    assert found.hint == f"Set it to a number, such as {conf.DEFAULTS[name]}."
+
+
+def test_a_timeout_that_is_no_number(options: dict[str, Any]) -> None:
+    options["timeout"] = "30"
+    assert ids(checks.check_values(None)) == ["notify.E032"]
+
+
+def test_a_dispatch_that_nothing_knows(settings: Any) -> None:
+    settings.NOTIFY_DISPATCH = "Thread"
+    [found] = checks.check_values(None)
+    assert ids([found]) == ["notify.E033"]
+    assert found.hint == "Set it to one of these: thread, worker, celery."
+
+
 def test_the_databases_in_use_are_supported() -> None:
     assert checks.check_database(None) == []
 

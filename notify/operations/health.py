@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from notify import conf
+from notify.models import Relay
 from notify.operations import machines, metrics
 from notify.operations.status import Status
 
@@ -65,10 +66,11 @@ def _with_database(request: HttpRequest, failing: str, answer: Callable[[], Json
 def _mail(request: HttpRequest) -> JsonResponse:
     status = Status()
     facts, reasons = status.health(), []
-    if status.is_behind:
+    is_paused = status.relay.state == Relay.State.PAUSED
+    if status.is_behind and not is_paused:
         ages = {"age": facts["oldest_due_seconds"], "limit": conf.NOTIFY_READY_SECONDS}
         reasons.append(_("A message has been due for %(age)d s (limit %(limit)d s): is a worker running?") % ages)
-    if status.relay.in_trouble:
+    if status.relay.in_trouble or (status.is_behind and is_paused):
         said = {**facts["relay"], "state": status.relay.get_state_display()}
         reasons.append(_("The mail server has been %(state)s since %(since)s: %(reason)s") % said)
     shown: dict[str, Any] = {"status": "failing" if reasons else "ok", "database": "ok"}

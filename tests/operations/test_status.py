@@ -186,3 +186,14 @@ def test_neither_what_waits_nor_what_failed_is_looked_for_in_the_history() -> No
         plan = rows.explain()
         assert index in plan
         assert "Seq Scan" not in plan
+
+
+def test_mail_that_is_overdue_because_of_a_pause_is_explained_by_the_pause(client: Client, settings: Any) -> None:
+    settings.NOTIFY_METRICS_TOKEN = "canary"
+    queue(due_at=timezone.now() - timedelta(seconds=400))
+    breaker.pause("the provider moves")
+    answer = client.get("/mailz", headers={"Authorization": "Bearer canary"})
+    assert answer.status_code == 503
+    [reason] = answer.json()["reasons"]
+    assert reason.startswith("The mail server has been paused since ")
+    assert reason.endswith(": the provider moves")

@@ -8,19 +8,27 @@ from collections.abc import Iterator
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
 
 SERVER_EXIT = 3  # after any other code gunicorn starts the worker again, endlessly
 
 
 @contextlib.contextmanager
 def one_line_for_mistakes(exit_code: int) -> Iterator[None]:
-    """Turn an ImproperlyConfigured into its message and the end of the process; `--traceback` shows where it arose."""
+    """Turn an ImproperlyConfigured into its message and the end of the process; `--traceback` shows where it arose.
+
+    Likewise an OperationalError, which Django's own commands (migrate, createsuperuser) leave as a traceback.
+    """
     try:
         yield
-    except ImproperlyConfigured as error:
+    except (ImproperlyConfigured, OperationalError) as error:
         if "--traceback" in sys.argv:
             raise
-        print(" ".join(str(error).splitlines()), file=sys.stderr, flush=True)
+        line = " ".join(part.strip() for part in str(error).splitlines())
+        if isinstance(error, OperationalError):
+            line = f"Database error: {line} (check DATABASE_URL; --traceback shows where)"
+            exit_code = 1
+        print(line, file=sys.stderr, flush=True)
         raise SystemExit(exit_code) from None
 
 

@@ -286,6 +286,14 @@ def test_a_database_of_nowhere_is_said_with_its_cause(free_port: int) -> None:
     assert done.stderr.endswith("Nothing is lost; try again.\n")
 
 
+def test_so_it_is_by_a_command_of_djangos_in_one_line(free_port: int) -> None:
+    done = manage("migrate", "--skip-checks", DATABASE_URL=f"postgres://nobody@127.0.0.1:{free_port}/nothing")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Database error: connection failed: ")
+    assert done.stderr.endswith(" (check DATABASE_URL; --traceback shows where)\n")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.slow
 class TestRunserver:
     def test_four_lines_say_where_everything_is_and_warnings_come_once_below(

@@ -27,6 +27,9 @@ class EventAdmin(WrittenByMachine):
     search_fields = ["summary", "message_id"]
     change_list_template = "admin/notify/event/change_list.html"
 
+    class Media:
+        css = {"all": ["notify/messages.css"]}
+
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return ["summary", "topic", "happened", "notified", Field(request, _("notified by"), notified_by)]
 

@@ -138,6 +138,18 @@ def test_the_list_shows_every_column_within_the_window(operator: Page, live_serv
         assert box["x"] + box["width"] <= room["x"] + room["width"] + 1, column
 
 
+@pytest.mark.parametrize("context", [{"java_script_enabled": True, "viewport": WIDE}], indirect=True, ids=["1280"])
+def test_the_list_of_events_leaves_room_for_their_summaries(operator: Page, live_server: Any) -> None:
+    operator.goto(f"{live_server.url}/admin/{scene()['events']}")
+    row, room = operator.locator("#result_list tbody tr").last, operator.locator(".results").bounding_box()
+    summary, mail = row.locator(".field-summary").bounding_box(), row.locator(".field-notified_by").bounding_box()
+    assert room
+    assert summary
+    assert mail
+    assert mail["x"] + mail["width"] <= room["x"] + room["width"] + 1
+    assert summary["height"] < 60  # px: of two lines at most
+
+
 @pytest.mark.parametrize("context", [{"java_script_enabled": True, "viewport": NARROW}], indirect=True, ids=["390"])
 def test_previews_scroll_by_keyboard(operator: Page, live_server: Any) -> None:
     operator.goto(f"{live_server.url}/admin/notify/message/previews/notify/mail/digest/")

@@ -142,10 +142,10 @@ def _usual_tenant(provider: presets.Provider, given: Mapping[str, Secret]) -> st
 
 
 def _is_private(url: str) -> bool:
-    """Whether no one on the network can read what is sent: it is https, or this machine."""
+    """Whether no one on the network can read what is sent: it is https, or this machine. False for no address."""
     try:
         parsed = urlsplit(url)
-        return bool(parsed.hostname) and (
+        return bool(parsed.hostname and parsed.port != 0) and (
             parsed.scheme == "https"
             or (parsed.scheme == "http" and parsed.hostname in ("127.0.0.1", "::1", "localhost"))
         )

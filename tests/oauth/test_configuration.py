@@ -93,6 +93,7 @@ def test_any_provider_by_its_addresses(authorize: str, alone: bool) -> None:
         ({"oauth_token_url": "http://id.example/token"}, "MAIL_OAUTH_TOKEN_URL is not an https address."),
         ({"oauth_token_url": "https:///token"}, "MAIL_OAUTH_TOKEN_URL is not an https address."),
         ({"oauth_token_url": "https://[::1/token"}, "MAIL_OAUTH_TOKEN_URL is not an https address."),
+        ({"oauth_token_url": "https://id.example:port/token"}, "MAIL_OAUTH_TOKEN_URL is not an https address."),
         (
             {"oauth_token_url": "https://id.example/token", "oauth_authorize_url": "ftp://id.example"},
             "MAIL_OAUTH_AUTHORIZE_URL is not an https address.",

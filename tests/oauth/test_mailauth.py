@@ -263,7 +263,9 @@ def test_a_device_code_that_nobody_enters(
 @pytest.mark.parametrize("answer", ["{}", '{"device_code": "x"}', '{"device_code": 1, "user_code": "a"}'])
 def test_a_device_endpoint_that_answers_nonsense(oauth: OAuthServer, device: list[float], answer: str) -> None:
     oauth.faults.append((200, answer))
-    assert refused().startswith("127.0.0.1: no device code in the answer\ncause: The authorization server cannot be")
+    said = refused()
+    assert said.startswith("127.0.0.1: no device code in the answer\ncause: The authorization server cannot be")
+    assert said.endswith("\nfix: Check the network, then run this again.")
 
 
 def test_an_app_alone_needs_no_person(oauth: OAuthServer, use: Callable[..., None]) -> None:

@@ -56,7 +56,9 @@ class Command(BaseCommand):
         except (TokenRefused, TokenUnavailable) as error:
             lines, known = [str(error)], rules.diagnose(from_exception(error))
             if known:
-                lines += [f"{_('cause')}: {known.cause}", f"{_('fix')}: {conf.named(known.fix)}"]
+                is_away = isinstance(error, TokenUnavailable)  # which a worker, unlike this command, tries again
+                fix = _("Check the network, then run this again.") if is_away else known.fix
+                lines += [f"{_('cause')}: {known.cause}", f"{_('fix')}: {conf.named(fix)}"]
             raise CommandError("\n".join(lines)) from None
 
     def _configured(self) -> Configuration:

@@ -205,9 +205,8 @@ def _comma_separated(name: str) -> str:
 def _validate_address(name: str, value: str) -> None:
     with contextlib.suppress(ValueError):
         found = re.fullmatch(r"[^@\s<>,;“”‘’\uff0c\uff1b\uff20]+@([^@\s<>,;“”‘’\uff0c\uff1b\uff20]+)", value)
-        if found and all(
-            found[1].split(".")
-        ):  # Django refuses a mail to ann@example..com, and so to all administrators
+        # Because of one ann@example..com Django would refuse a mail to all administrators.
+        if found and all(found[1].split(".")):
             envelope.address(value)
             return
     raise ImproperlyConfigured(f"{name}: {value!r} is not an email address, such as admin@example.com")

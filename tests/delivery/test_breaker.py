@@ -9,7 +9,7 @@ from django.utils import timezone
 from notify.delivery import breaker
 from notify.delivery.breaker import Permit
 from notify.delivery.retry import Decision
-from notify.models import Outcome, Relay
+from notify.models import SEEN_LATELY, Outcome, Relay
 from tests.delivery.test_claims import queue
 
 pytestmark = pytest.mark.django_db
@@ -77,7 +77,7 @@ def test_a_probe_that_fails_is_counted_and_followed_by_another_that_says_why_now
     let_probe_come_due()
     permit = breaker.admit()
     assert permit
-    assert not fail(HOLD, permit=permit, reason="wrong password")
+    assert fail(HOLD, permit=permit, reason="wrong password") is False
     relay = Relay.current()
     assert (relay.state, relay.reason, relay.failures, relay.since) == ("held", "wrong password", 2, since)
 
@@ -114,7 +114,8 @@ def test_a_pause_stands_above_all_until_a_person_ends_it() -> None:
     Relay.current()
     fail()
     breaker.pause("maintenance")
-    assert (Relay.current().failures, Relay.current().next_probe) == (0, None)
+    relay = Relay.current()
+    assert (relay.failures, relay.next_probe, relay.diagnosis) == (0, None, "")
     assert not fail(HOLD, permit=Permit(probe=True))
     breaker.report_success(Permit(probe=True))
     assert (Relay.current().state, Relay.current().reason) == ("paused", "maintenance")
@@ -123,9 +124,10 @@ def test_a_pause_stands_above_all_until_a_person_ends_it() -> None:
     assert breaker.admit() == Permit()
 
 
-def test_resume_opens_a_held_relay() -> None:
+@pytest.mark.parametrize("decision", [DOWN, HOLD])
+def test_resume_opens_a_relay_in_trouble(decision: Decision) -> None:
     Relay.current()
-    fail(HOLD)
+    fail(decision)
     breaker.resume()
     assert Relay.current().state == "open"
 
@@ -245,11 +247,18 @@ def test_a_host_whose_configuration_changed_is_named_under_the_new_one_only(sett
     assert seen.fingerprint == breaker.own().fingerprint
 
 
-def test_a_worker_that_was_not_seen_for_minutes_is_named_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    breaker.notice_configuration()
+@pytest.mark.parametrize(("later", "named"), [(timedelta(), True), (SEEN_LATELY, False)])
+def test_a_worker_that_was_not_seen_for_minutes_is_named_no_more(
+    later: timedelta, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = breaker.clock.now()
-    monkeypatch.setattr(breaker.clock, "now", lambda: now + timedelta(minutes=4))
-    assert breaker.workers() == []
+    monkeypatch.setattr(breaker.clock, "now", lambda: now)
+    breaker.notice_configuration()
+    monkeypatch.setattr(breaker.clock, "now", lambda: now + later)
+    assert bool(breaker.workers()) is named
+    monkeypatch.setattr(breaker.socket, "gethostname", lambda: "another")
+    breaker.notice_configuration()
+    assert len(Relay.objects.values_list("workers", flat=True).get()) == 1 + named
 
 
 def test_what_operators_look_at_is_the_best_that_workers_use_now(settings: Any) -> None:
@@ -264,11 +273,15 @@ def test_what_operators_look_at_is_the_best_that_workers_use_now(settings: Any) 
     assert Relay.current().state == "down"
 
 
-def test_a_host_that_was_seen_just_now_is_not_written_again() -> None:
+@pytest.mark.parametrize(("seconds", "written"), [(0, False), (47, False), (49, True), (90, True)])
+def test_a_host_that_was_seen_just_now_is_not_written_again(
+    seconds: int, written: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     breaker.notice_configuration()
-    before = Relay.objects.values().get()
+    before, now = Relay.objects.values().get(), breaker.clock.now()
+    monkeypatch.setattr(breaker.clock, "now", lambda: now + timedelta(seconds=seconds))
     breaker.notice_configuration(starting=False)
-    assert Relay.objects.values().get() == before
+    assert (Relay.objects.values().get() != before) is written
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -285,13 +298,22 @@ def test_a_host_is_known_whichever_way_times_were_when_it_was_seen(before: bool,
     assert breaker.clock.now() - seen < timedelta(seconds=60)
 
 
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (-301.5, ["this machine's clock is 301.5 s behind the database's: check NTP"]),
+        (5.1, ["this machine's clock is 5.1 s ahead of the database's: check NTP"]),
+        (5, []),
+        (-5, []),
+    ],
+)
 def test_a_clock_that_differs_from_the_databases_is_reported(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ahead: float, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(breaker.clock, "seconds_ahead", lambda: -301.5)
+    monkeypatch.setattr(breaker.clock, "seconds_ahead", lambda: ahead)
     breaker.notice_configuration()
-    assert caplog.messages == ["this machine's clock is 301.5 s behind the database's: check NTP"]
-    assert breaker.workers()[0].seconds_ahead == -301.5
+    assert caplog.messages == said
+    assert breaker.workers()[0].seconds_ahead == ahead
 
 
 def test_a_person_has_an_unusable_relay_probed_now_and_no_other() -> None:

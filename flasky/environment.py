@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Collection, Iterator
 from datetime import date as Date
-from email.utils import getaddresses
+from email.utils import getaddresses, quote
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -178,7 +178,10 @@ def address(name: str, default: str) -> str:
     parsed = getaddresses([value])
     with contextlib.suppress(ValueError):
         if len(parsed) == 1:
-            _validate_address(name, parsed[0][1])
+            shown, mailbox = parsed[0]
+            _validate_address(name, mailbox)
+            if "." in shown:  # for which RFC 5322 wants quotes, and most people write none
+                value = f'"{quote(shown)}" <{mailbox}>'
             envelope.address(value)  # the display name, too
             return value
     raise ImproperlyConfigured(f"{name}={value!r} is not one address, such as Flasky Admin <flasky@example.com>")

@@ -257,6 +257,11 @@ def test_a_line_means_what_it_says(tmp_path: Path, line: str, value: str, start:
     assert [(found.name, found.value) for found in dotenv.read(tmp_path / ".env")] == [("T", value)]
 
 
+@pytest.mark.parametrize("sender", ["Flasky Inc. <a@example.com>", '"Flasky Inc." <a@example.com>'])
+def test_a_senders_name_with_a_period_needs_no_quotes(sender: str) -> None:
+    assert settings_with(FLASKY_MAIL_SENDER=sender)["DEFAULT_FROM_EMAIL"] == '"Flasky Inc." <a@example.com>'
+
+
 def test_an_ip_address_may_be_in_brackets_and_ehlo_may_say_one() -> None:
     options = settings_with(MAIL_SERVER="[::1]", MAIL_EHLO="[IPv6:2001:db8::1]")["NOTIFY_TRANSPORT"]["OPTIONS"]
     assert (options["host"], options["local_hostname"]) == ("::1", "[IPv6:2001:db8::1]")

@@ -256,7 +256,7 @@ def database(name: str, default: str) -> dict[str, Any]:
     # The value contains the database's password: neither it nor an exception about it is shown.
     with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
         parsed = _env.db_url_config(value)
-    is_supported = str(parsed.get("ENGINE")).endswith(("sqlite3", "spatialite", "postgresql", "postgis"))
+    is_supported = str(parsed.get("ENGINE")).endswith((".sqlite3", ".spatialite", ".postgresql", ".postgis"))
     if not is_supported or not (parsed["NAME"] or parsed.get("OPTIONS")):  # the options may name a service
         raise ImproperlyConfigured(f"{name} is not a database URL such as postgres://user@host/name")
     return parsed

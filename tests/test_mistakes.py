@@ -143,6 +143,7 @@ MISTAKES = [
         "MAIL_BACKEND='os.path.join' is not smtp, inbox, console, file or an importable class: it is no email backend",
     ),
     ({"DATABASE_URL": "postgres://localhost"}, "DATABASE_URL is not a database URL such as postgres://user@host/name"),
+    ({"DATABASE_URL": "sqlite3:///x"}, "DATABASE_URL is not a database URL such as postgres://user@host/name"),
     ({"DATABASE_URL": "mysql://root@h/n"}, "DATABASE_URL is not a database URL such as postgres://user@host/name"),
     (
         {"DATABASE_URL": "sqlite:////dev/null/x/y"},

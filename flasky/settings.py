@@ -48,8 +48,9 @@ DEFAULT_EXCEPTION_REPORTER_FILTER = "flasky.secrecy.Filter"
 
 PORT = env.number("PORT", 8000, 1, 65535)
 FLASKY_URL = env.url("FLASKY_URL", f"http://127.0.0.1:{PORT}")
+_host = urlsplit(FLASKY_URL).hostname or "localhost"
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS") or list(
-    dict.fromkeys(["localhost", "127.0.0.1", "[::1]", urlsplit(FLASKY_URL).hostname or "localhost"])
+    dict.fromkeys(["localhost", "127.0.0.1", "[::1]", f"[{_host}]" if ":" in _host else _host])
 )
 
 INSTALLED_APPS = [

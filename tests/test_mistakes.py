@@ -263,6 +263,11 @@ def test_a_senders_name_with_a_period_needs_no_quotes(sender: str) -> None:
     assert settings_with(FLASKY_MAIL_SENDER=sender)["DEFAULT_FROM_EMAIL"] == '"Flasky Inc." <a@example.com>'
 
 
+def test_the_sites_own_address_may_be_one_of_ipv6() -> None:
+    found = settings_with(FLASKY_URL="http://[2001:db8::1]:8000", ALLOWED_HOSTS="")
+    assert found["ALLOWED_HOSTS"][-1] == "[2001:db8::1]"
+
+
 def test_an_ip_address_may_be_in_brackets_and_ehlo_may_say_one() -> None:
     options = settings_with(MAIL_SERVER="[::1]", MAIL_EHLO="[IPv6:2001:db8::1]")["NOTIFY_TRANSPORT"]["OPTIONS"]
     assert (options["host"], options["local_hostname"]) == ("::1", "[IPv6:2001:db8::1]")

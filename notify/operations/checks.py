@@ -216,10 +216,10 @@ def _is_this_machine(host: str) -> bool:
 @_registered()
 def check_values() -> Problems:
     """Numbers that are text, as the environment has them, and words that mean nothing: both fail late, or silently."""
-    numbers = {name: getattr(conf, name) for name, default in conf.DEFAULTS.items() if type(default) is int}
-    if conf.transport()["BACKEND"] == conf.SMTP:
-        numbers["MAIL_TIMEOUT"] = conf.transport()["OPTIONS"]["timeout"]
-    for name, value in numbers.items():
+    numbers = [(name, getattr(conf, name)) for name, default in conf.DEFAULTS.items() if type(default) is int]
+    timeout = ("MAIL_TIMEOUT", conf.transport()["OPTIONS"].get("timeout") or 0)
+    numbers += [timeout] if timeout not in numbers else []  # an attempt may take the longer of the two
+    for name, value in numbers:
         least = 1 if name == "NOTIFY_CONNECTIONS" else 0
         if not isinstance(value, (int, float)) or value < least:
             yield Error(

@@ -195,9 +195,17 @@ def test_a_setting_that_is_no_number(settings: Any, name: str, value: Any, least
     assert found.hint == f"Set it to a number, such as {conf.DEFAULTS[name]}."
 
 
-def test_a_timeout_that_is_no_number(options: dict[str, Any]) -> None:
+def test_a_timeout_that_is_no_number(options: dict[str, Any], settings: Any) -> None:
     options["timeout"] = "30"
     assert ids(checks.check_values(None)) == ["notify.E032"]
+    settings.NOTIFY_TRANSPORT["BACKEND"] = "another.EmailBackend"
+    assert ids(checks.check_values(None)) == ["notify.E032"]
+    options["timeout"], settings.MAIL_TIMEOUT = 10, "30"
+    assert ids(checks.check_values(None)) == ["notify.E032"]
+    options["timeout"] = "30"  # said once
+    assert ids(checks.check_values(None)) == ["notify.E032"]
+    options["timeout"], settings.MAIL_TIMEOUT = None, 30
+    assert checks.check_values(None) == []
 
 
 def test_a_dispatch_that_nothing_knows(settings: Any) -> None:

@@ -26,7 +26,9 @@ def one_line_for_mistakes(exit_code: int) -> Iterator[None]:
             raise
         line = " ".join(part.strip() for part in str(error).splitlines())
         if isinstance(error, OperationalError):
-            line = f"Database error: {line} (check DATABASE_URL; --traceback shows where)"
+            # SQLite's word for a table that migrate has not made yet, or not brought up to date
+            advice = "run manage.py migrate" if "no such" in line else "check DATABASE_URL"
+            line = f"Database error: {line} ({advice}; --traceback shows where)"
             exit_code = 1
         print(line, file=sys.stderr, flush=True)
         raise SystemExit(exit_code) from None

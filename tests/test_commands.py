@@ -294,6 +294,12 @@ def test_so_it_is_by_a_command_of_djangos_in_one_line(free_port: int) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_so_are_tables_that_are_missing_on_sqlite(tmp_path: Path) -> None:
+    done = manage("clearsessions", "--skip-checks", DATABASE_URL=f"sqlite:///{tmp_path / 'empty'}")
+    words = "no such table: django_session (run manage.py migrate; --traceback shows where)"
+    assert (done.returncode, done.stderr) == (1, f"Database error: {words}\n")
+
+
 @pytest.mark.slow
 class TestRunserver:
     def test_four_lines_say_where_everything_is_and_warnings_come_once_below(

@@ -40,14 +40,15 @@ class Hour:
 class Successes:
     """Messages sent and not yet counted: those of one process, whose threads share it.
 
-    All processes share the row of the hour, so each writes it at most once in WRITE_EVERY seconds.
+    All processes share the row of the hour, so each writes it at most once in WRITE_EVERY seconds: the first one at
+    once, so that the dashboard shows it beside its mail.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._count = 0
         self._seconds = 0.0
-        self._written_at = time.monotonic()
+        self._written_at = -math.inf
         self._noted_at = -math.inf
 
     def note(self, seconds: float) -> bool:
@@ -66,7 +67,7 @@ class Successes:
         return is_due
 
     def write_if_due(self) -> None:
-        if time.monotonic() - self._written_at >= WRITE_EVERY:
+        if self._count and time.monotonic() - self._written_at >= WRITE_EVERY:
             with contextlib.suppress(DatabaseError, InterfaceError):
                 self.write()
 

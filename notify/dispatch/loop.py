@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
+from django.db.models.sql import compiler as _compiler  # noqa: F401  (now: a fork may come while a thread imports it)
 
 from notify.delivery import breaker, claims
 from notify.delivery.counts import Successes

@@ -213,7 +213,7 @@ class Lookout:
 
 def _release_to_pool() -> None:
     """Close the database connection where it belongs to Django's pool: requests wait for it while this thread waits."""
-    if getattr(connection, "pool", None):
+    if connection.settings_dict["OPTIONS"].get("pool"):  # not connection.pool, which raises where it is set up wrongly
         connection.close()
 
 

@@ -61,12 +61,16 @@ def test_a_database_that_stays_away_is_asked_less_and_less_often(monkeypatch: py
     assert [wait for wait in waits if wait] == [0.1, 0.5, 1, 2, 5, 10, 10, 10]
 
 
-@pytest.mark.parametrize(("pool", "count"), [(object(), 3), (None, 1)], ids=["pool", "no pool"])
+@pytest.mark.parametrize(("pool", "count"), [({"max_size": 4}, 3), (None, 1)], ids=["pool", "no pool"])
 def test_a_connection_of_a_pool_is_given_back_between_turns(
     pool: object, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[None] = []
-    monkeypatch.setattr(loop, "connection", SimpleNamespace(pool=pool, close=lambda: closed.append(None)))
+    monkeypatch.setattr(
+        loop,
+        "connection",
+        SimpleNamespace(settings_dict={"OPTIONS": {"pool": pool}}, close=lambda: closed.append(None)),
+    )
     Turns(None).loop.run()
     assert len(closed) == count  # after each of two turns, and at the end
 

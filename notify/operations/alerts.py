@@ -33,7 +33,7 @@ About, Kind = Alert.About, Alert.Kind
 HOUR = timedelta(hours=1)
 RETRY_FOR = HOUR
 BACKOFF = (30, 60, 120, 240, 480, 900)  # seconds after a report that a channel did not accept
-LEASE = timedelta(seconds=channels.DEADLINE + 40)  # then the process that was sending a report is considered dead
+LEASE = timedelta(seconds=channels.DEADLINE + 10)  # then the process that was sending a report is considered dead
 HEARTBEAT_EVERY = timedelta(seconds=60)
 PATIENCE = timedelta(seconds=60)  # for a relay that was opened again to prove that it works, and to drain its queue
 # A change for the worse is reported at once, one for the better only when all mail works.

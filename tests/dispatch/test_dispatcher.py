@@ -20,6 +20,7 @@ from notify.dispatch.loop import Loop
 from tests.dispatch.conftest import threads
 from tests.relays import Relay
 from tests.site import ROOT, Site, environment
+from tests.waiting import until
 
 
 def test_stop_begins_with_the_end_of_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +85,7 @@ def test_a_signal_ends_a_process_whose_settings_are_wrong(
     dispatcher.end_before_signals()
     use_transport(conf.SMTP, timeout="soon")
     os.kill(os.getpid(), signal.SIGTERM)
-    wait_until(lambda: received == [signal.SIGTERM])
+    until(lambda: received == [signal.SIGTERM])
 
 
 def test_a_wake_up_reaches_each_thread(monkeypatch: pytest.MonkeyPatch, settings: Any, dispatcher: Dispatcher) -> None:
@@ -134,7 +135,7 @@ def test_a_signal_takes_effect_once_when_the_threads_have_ended(dispatcher: Disp
     dispatcher.wake()
     for _ in range(3):
         os.kill(os.getpid(), signal.SIGTERM)
-    wait_until(lambda: alive_at != [])
+    until(lambda: alive_at != [])
     assert alive_at == [0]
     dispatcher.wake()
     assert threads() == []  # the process is about to end: what comes now is for another
@@ -148,20 +149,13 @@ def test_a_signal_that_comes_while_a_thread_is_started_waits_for_it(dispatcher: 
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.1)
         assert alive_at == []
-    wait_until(lambda: alive_at == [0])
+    until(lambda: alive_at == [0])
 
 
 def test_an_ignored_signal_stays_ignored(dispatcher: Dispatcher) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     dispatcher.end_before_signals()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("serving", "count"), [(True, 1), (False, 0)])

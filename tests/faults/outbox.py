@@ -5,13 +5,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 
 from tests.site import ROOT, environment, manage
+from tests.waiting import until
 
 POSTGRESQL = "postgres://postgres@127.0.0.1:5432"
 COLUMNS = (
@@ -115,12 +115,13 @@ class Outbox:
         self._workers.append(worker)
         return worker
 
-    def wait_for(self, column: str, value: object, seconds: float = 20) -> None:
+    def wait_for(self, column: str, value: object, seconds: float = 30) -> None:
         """Until every message has this value in the column."""
-        deadline = time.monotonic() + seconds
-        while set(self.messages(column)) != {value}:
-            assert time.monotonic() < deadline, f"{column}: {self.messages(column)[:10]}"
-            time.sleep(0.05)
+        until(
+            lambda: set(self.messages(column)) == {value},
+            seconds,
+            said=lambda: f"{column}: {self.messages(column)[:10]}",
+        )
 
     def close(self) -> None:
         for worker in self._workers:

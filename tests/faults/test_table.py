@@ -13,6 +13,7 @@ import trustme
 
 from tests.faults.outbox import Outbox
 from tests.faults.scripted import Close, Drip, Endless, Hang, ScriptedRelay, Step
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -241,9 +242,7 @@ class Lock:
 
     def __enter__(self) -> None:
         self._relay.wait_until("taken", 2)
-        deadline = time.monotonic() + 5
-        while self._outbox.messages().count("sent") < 2:
-            assert time.monotonic() < deadline
+        until(lambda: self._outbox.messages().count("sent") >= 2)
         if self._outbox.is_postgresql:
             self._connection = psycopg.connect(self._outbox.url)
             self._connection.execute("LOCK TABLE notify_message IN EXCLUSIVE MODE")
@@ -275,9 +274,7 @@ def test_row_21_an_outcome_outlives_a_database_that_is_away_and_nothing_is_sent_
     with ScriptedRelay({"dot": ["250 2.0.0 Ok", Hang(3), "250 2.0.0 Ok"]}) as relay:
         worker = outbox.start("--watch", MAIL_PORT=relay.port, MAIL_TIMEOUT=30, **impatient(outbox))
         relay.wait_until("taken", 1)
-        deadline = time.monotonic() + 2
-        while outbox.messages().count("sent") < 1:
-            assert time.monotonic() < deadline
+        until(lambda: outbox.messages().count("sent") >= 1)
         with Away(outbox):
             relay.wait_until("taken", 2)
             time.sleep(2.5)

@@ -3,11 +3,11 @@
 import contextlib
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests import ports, servers
+from tests.waiting import until
 
 CONFIG = """
 [databases]
@@ -36,11 +36,8 @@ def pgbouncer(folder: Path, *, sessions: int) -> Iterator[int]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            deadline = time.monotonic() + 10
-            while not ports.answers(port):
-                assert process.poll() is None, "PgBouncer did not start"
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            until(lambda: ports.answers(port) or process.poll() is not None)
+            assert process.poll() is None, "PgBouncer did not start"
             yield port
         finally:
             process.terminate()

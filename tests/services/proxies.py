@@ -3,11 +3,11 @@
 import contextlib
 import getpass
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests import ports, servers
+from tests.waiting import until
 
 DANTE = """
 logoutput: stderr
@@ -57,11 +57,8 @@ def tinyproxy(folder: Path) -> Iterator[int]:
 def _running(port: int, *command: str) -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 10
-        while not ports.answers(port):
-            assert time.monotonic() < deadline, f"{command[0]} does not listen"
-            assert process.poll() is None, f"{command[0]} ended"
-            time.sleep(0.02)
+        until(lambda: ports.answers(port) or process.poll() is not None, said=lambda: f"{command[0]} does not listen")
+        assert process.poll() is None, f"{command[0]} ended"
         yield
     finally:
         process.terminate()

@@ -18,6 +18,7 @@ from tests.faults.outbox import Outbox
 from tests.faults.scripted import Hang, ScriptedRelay
 from tests.services.celery import Celery, celery
 from tests.site import Browser, Site
+from tests.waiting import until
 
 pytestmark = [pytest.mark.service("postgresql"), pytest.mark.service("rabbitmq")]
 
@@ -30,13 +31,6 @@ def workers(tmp_path: Path) -> Iterator[Celery]:
 
 def variables(outbox: Outbox, relay: ScriptedRelay) -> dict[str, object]:
     return {**outbox.options, "MAIL_PORT": relay.port, "MAIL_TIMEOUT": 30, "NOTIFY_DISPATCH": "celery"}
-
-
-def until(happened: Callable[[], bool], seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def start(workers: Celery, outbox: Outbox, relay: ScriptedRelay) -> subprocess.Popen[bytes]:

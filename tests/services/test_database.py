@@ -12,6 +12,7 @@ from tests.faults.conftest import Sink
 from tests.faults.outbox import POSTGRESQL, Outbox
 from tests.services.namespace import Namespace
 from tests.site import Browser, Site
+from tests.waiting import until
 
 pytestmark = pytest.mark.service("postgresql")
 
@@ -58,10 +59,7 @@ def test_a_worker_whose_path_to_the_database_dies_silently_recovers_in_seconds(o
     with Namespace(5432) as space:
         url = outbox.url.replace("127.0.0.1", space.address)
         worker = space.start("deliver", "--watch", **{**outbox.options, "DATABASE_URL": url, "MAIL_TIMEOUT": 5})
-        deadline = time.monotonic() + 20
-        while not outbox.sql("SELECT 1 FROM notify_relay WHERE workers IS NOT NULL"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: outbox.sql("SELECT 1 FROM notify_relay WHERE workers IS NOT NULL"))
         space.cut()
         time.sleep(15)
         space.mend()

@@ -8,6 +8,7 @@ import pytest
 from tests.faults.conftest import Sink
 from tests.faults.outbox import Outbox
 from tests.services.pgbouncer import pgbouncer
+from tests.waiting import until
 
 pytestmark = pytest.mark.service("postgresql")
 LISTENS = (
@@ -34,12 +35,9 @@ def latencies(outbox: Outbox, count: int, *, notified: bool, prefix: str = "") -
 
 
 def wait_until_it_listens(outbox: Outbox) -> list[int]:
-    deadline = time.monotonic() + 20
-    while not (pids := [pid for [pid] in outbox.sql(LISTENS)]):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: outbox.sql(LISTENS))
     time.sleep(1)
-    return pids
+    return [pid for [pid] in outbox.sql(LISTENS)]
 
 
 def test_a_commit_wakes_a_worker_at_once_and_polling_finds_what_no_wake_up_told_of(outbox: Outbox, sink: Sink) -> None:

@@ -13,6 +13,7 @@ from tests.faults.conftest import Sink
 from tests.faults.outbox import Outbox
 from tests.faults.scripted import ScriptedRelay
 from tests.site import manage
+from tests.waiting import until
 
 pytestmark = pytest.mark.service("postgresql")
 LOGIN = {"MAIL_USERNAME": "me", "MAIL_PASSWORD": "the new password", "MAIL_TIMEOUT": 10}
@@ -46,10 +47,8 @@ def login_relay() -> Iterator[LoginRelay]:
 
 def wait_for_workers(outbox: Outbox, configurations: int) -> None:
     """Until so many configurations are in use."""
-    deadline = time.monotonic() + 40
-    while outbox.sql("SELECT count(*) FROM notify_relay WHERE workers IS NOT NULL") != [(configurations,)]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    seen = "SELECT count(*) FROM notify_relay WHERE workers IS NOT NULL"
+    until(lambda: outbox.sql(seen) == [(configurations,)], seconds=40)
 
 
 def test_a_host_with_an_old_password_stops_itself_alone(outbox: Outbox, login_relay: LoginRelay) -> None:
@@ -72,10 +71,7 @@ def test_a_worker_with_another_key_does_not_repeat_a_refused_login(outbox: Outbo
     outbox.queue(3)
     for key in ("first-key" * 8, "second-key" * 8):
         outbox.start("--watch", **wrong, SECRET_KEY=key)
-    deadline = time.monotonic() + 30
-    while outbox.sql("SELECT count(*) FROM notify_relay WHERE state = 'held'") != [(1,)]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: outbox.sql("SELECT count(*) FROM notify_relay WHERE state = 'held'") == [(1,)])
     for _ in range(3):  # also those that begin now
         assert outbox.deliver(**wrong, SECRET_KEY="third-key" * 8) == "sent 0, retry 0, failed 0, waiting 3"
     assert login_relay.refused <= 2  # both may have begun before the first was refused
@@ -95,10 +91,7 @@ def test_a_site_whose_clock_is_five_minutes_ahead_floods_no_one_and_delays_nothi
     worker = outbox.start("--watch")
     assert manage("shell", "-v0", "-c", EVENTS, **settings, **ahead).returncode == 0
     assert manage("shell", "-v0", "-c", SEND, **settings, **ahead).returncode == 0
-    deadline = time.monotonic() + 20
-    while sink.count() < 6:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: sink.count() >= 6)
     time.sleep(2)
     assert sink.count() == 6  # five events and the mail, which is not due in five minutes only
     assert outbox.sql("SELECT count(*) FROM notify_event WHERE created_at > now()") == [(0,)]

@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults.scripted import Hang, ScriptedRelay
 from tests.site import Browser, Site
+from tests.waiting import until
 
 MakeSite = Callable[..., Site]
 
@@ -67,10 +68,7 @@ def states(site: Site) -> list[str]:
 
 def assert_sent_once(site: Site, relay: ScriptedRelay) -> None:
     """Accepted and recorded by now, or as soon as a separate worker process has done so; and not sent again."""
-    deadline = time.monotonic() + 10
-    while states(site) != ["sent"] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert states(site) == ["sent"], site.output()
+    until(lambda: states(site) == ["sent"], said=site.output)
     assert site.manage("deliver").stdout.splitlines()[-1] == "sent 0, retry 0, failed 0, waiting 0"
     assert len(relay.taken) == 1
 
@@ -121,7 +119,7 @@ def test_a_reload_replaces_the_worker_after_the_mail_in_hand(
     start_a_mail(site, relay)
     old = set(site.children())
     site.send_signal(signal.SIGHUP, group=False)
-    wait_until(lambda: not old & set(site.children()))
+    until(lambda: not old & set(site.children()))
     assert_sent_once(site, relay)
 
 
@@ -136,7 +134,7 @@ def test_a_recycled_worker_ends_after_the_mail_in_hand(
     for _ in range(5):
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{site.url}livez", timeout=10):
             pass
-    wait_until(lambda: not old & set(site.children()))
+    until(lambda: not old & set(site.children()))
     assert_sent_once(site, relay)
 
 
@@ -159,14 +157,7 @@ def test_a_changed_file_reloads_the_server_after_the_mail_in_hand(
     start_a_mail(site, relay)
     time.sleep(1.1)  # Django's reloader looks once a second, and notices what changes after its first look
     file.write_text("from flasky.settings import *\n\n")
-    wait_until(lambda: "reloading" in site.output().lower())
+    until(lambda: "reloading" in site.output().lower())
     assert_sent_once(site, relay)
     assert "Hello, Ann! Pleased to meet you!" in Browser(site.wait_until_it_answers()).post("Ann")
     relay.wait_until("taken", 2)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -4,7 +4,6 @@ import io
 import re
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from notify.oauth.configuration import Authority, Configuration
 from notify.smtp.dial import Deadline
 from tests.delivery.test_claims import queue
 from tests.oauth.server import CLIENT, SCOPE, SECRET, USER, OAuthServer
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DONE = """\
@@ -58,11 +58,8 @@ class Output(io.StringIO):
     """What a command prints, for another thread to wait for."""
 
     def find(self, pattern: str) -> str:
-        until = time.monotonic() + 10
-        while not (found := re.search(pattern, self.getvalue())):
-            assert time.monotonic() < until, self.getvalue()
-            time.sleep(0.01)
-        return found[0]
+        until(lambda: re.search(pattern, self.getvalue()), said=self.getvalue)
+        return re.findall(pattern, self.getvalue())[0]
 
 
 def run(*words: str) -> str:

@@ -69,11 +69,11 @@ def test_services_that_do_not_answer_cost_the_deadline_once(
     receiver.pause = 30
     chosen = channels.configured()
     assert all(channel.is_understood for channel in chosen)  # which takes its time, the first time
-    monkeypatch.setattr(channels, "DEADLINE", 1.0)
+    monkeypatch.setattr(channels, "DEADLINE", 2.0)
     begun = time.monotonic()
     said = channels.send(chosen, "Title", "Text", kind="failure")
-    assert time.monotonic() - begun < 2.5
-    assert set(said.values()) == {"No answer within 1 s."}
+    assert time.monotonic() - begun < 4
+    assert set(said.values()) == {"No answer within 2 s."}
 
 
 @pytest.mark.django_db

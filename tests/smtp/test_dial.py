@@ -141,7 +141,7 @@ def test_a_proxy_that_says_nothing_costs_no_more_than_the_deadline(make_backend:
     started = time.monotonic()
     with Proxy(1, mute=True) as proxy:
         assert problem(make_backend, f"{scheme}://127.0.0.1:{proxy.port}", timeout=0.3)[1] == "proxy-unusable"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
 
 
 @SCHEMES
@@ -212,11 +212,12 @@ def test_an_own_name_that_is_not_found_in_time_is_said_as_soon_as_it_is(monkeypa
     """smtpdfix#198, aiosmtpd#178: the look-up took 20 s, the lease ran out, and three copies were sent."""
     gate = threading.Event()
     monkeypatch.setattr(dial, "OWN_NAME_SECONDS", 0.05)
-    monkeypatch.setattr(socket, "getfqdn", lambda: gate.wait(5) and "machine.example")
+    monkeypatch.setattr(socket, "getfqdn", lambda: gate.wait(30) and "machine.example")
     assert dial.own_name() == "short"
+    monkeypatch.setattr(dial, "OWN_NAME_SECONDS", 5)
     started = time.monotonic()
     assert dial.own_name() == "short"
-    assert time.monotonic() - started < 0.05  # it is not waited for again
+    assert time.monotonic() - started < 4  # it is not waited for again
     gate.set()
     until(lambda: dial.own_name() == "machine.example")
 

@@ -259,6 +259,12 @@ def database(name: str, default: str) -> dict[str, Any]:
     is_supported = str(parsed.get("ENGINE")).endswith((".sqlite3", ".spatialite", ".postgresql", ".postgis"))
     if not is_supported or not (parsed["NAME"] or parsed.get("OPTIONS")):  # the options may name a service
         raise ImproperlyConfigured(f"{name} is not a database URL such as postgres://user@host/name")
+    if parsed["ENGINE"].endswith((".sqlite3", ".spatialite")):
+        # What stands after two slashes would be a host: SQLite would keep everything in memory, or write another file.
+        if not re.match(r"\w+://(/[^/]|//|:memory:)", value):
+            raise ImproperlyConfigured(f"{name}: write sqlite:///var/db.sqlite3, or sqlite:////srv/db.sqlite3 for /srv")
+        if not isinstance(parsed.get("OPTIONS", {}).get("timeout", 0), int | float):
+            raise ImproperlyConfigured(f"{name}: timeout is a number of seconds")
     return parsed
 
 

@@ -145,6 +145,11 @@ MISTAKES = [
     ({"DATABASE_URL": "postgres://localhost"}, "DATABASE_URL is not a database URL such as postgres://user@host/name"),
     ({"DATABASE_URL": "sqlite3:///x"}, "DATABASE_URL is not a database URL such as postgres://user@host/name"),
     ({"DATABASE_URL": "mysql://root@h/n"}, "DATABASE_URL is not a database URL such as postgres://user@host/name"),
+    *(
+        ({"DATABASE_URL": url}, "DATABASE_URL: write sqlite:///var/db.sqlite3, or sqlite:////srv/db.sqlite3 for /srv")
+        for url in ("sqlite://x.db", "sqlite://var/x.db", "sqlite:x.db", "sqlite://", "sqlite:///")
+    ),
+    ({"DATABASE_URL": "sqlite:///x.db?timeout=soon"}, "DATABASE_URL: timeout is a number of seconds"),
     (
         {"DATABASE_URL": "sqlite:////dev/null/x/y"},
         "DATABASE_URL: [Errno 20] Not a directory: '/dev/null/x'",

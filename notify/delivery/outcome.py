@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from email.utils import parseaddr
 from typing import NamedTuple
 
@@ -57,6 +58,12 @@ class Result(NamedTuple):
         with transaction.atomic():
             return self._record_failure(self.failure, permit)
 
+    def in_ascii(self) -> "Result":
+        """The same with what is not ASCII escaped, for a database in an encoding that cannot hold it."""
+        words = {recipient: _ascii(said) for recipient, said in self.refused.items()}
+        failure = self.failure and replace(self.failure, text=_ascii(self.failure.text))
+        return self._replace(reply=_ascii(self.reply), failure=failure, refused=words)
+
     def _record_refused(self) -> bool:
         named = attributes.whole_message(self.message.attributes, self.message.recipient)
         taken = attributes.in_words([each for each in named if each not in self.refused])
@@ -96,6 +103,10 @@ class Result(NamedTuple):
                 decision=outcome,
             )
         return ours
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 def success(message: Claimed, reply: str, seconds: float, refused: Mapping[str, str] | None = None) -> Result:

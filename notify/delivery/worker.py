@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection
+from django.db import DatabaseError, DataError, InterfaceError, InternalError, OperationalError, connection
 
 from notify.delivery import attributes, breaker, claims, counts, outcome
 from notify.delivery.claims import Claimed
@@ -178,6 +178,10 @@ class Worker:
                 if not (ours := result.record(permit)):
                     logger.warning("the claim of message %s was lost before its outcome was recorded", message.id)
                 return ours
+            except DataError:
+                if result == (plain := result.in_ascii()):
+                    raise
+                result = plain
             except (OperationalError, InterfaceError, InternalError) as error:  # the last: it may be read-only
                 if self._stop.is_set():
                     deadline = deadline or time.monotonic() + LAST_WORD_SECONDS

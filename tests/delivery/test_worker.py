@@ -264,6 +264,33 @@ def test_what_was_not_begun_is_given_back_where_a_batch_fails(
     assert states() == ["sending", "queued", "queued"]
 
 
+@pytest.mark.parametrize(
+    ("said", "stored", "mark"),
+    [
+        ("250 wird gesendet \u2713", "250 wird gesendet \\u2713", "mark_sent"),
+        (refused(450, "4.2.0 sp\u00e4ter".encode()), "450 4.2.0 sp\\xe4ter", "mark_retry"),
+        (refused(550, "5.1.1 \u65e0\u6b64\u4eba".encode()), "550 5.1.1 \\u65e0\\u6b64\\u4eba", "mark_failed"),
+    ],
+)
+def test_words_that_the_database_cannot_hold_are_escaped_and_the_outcome_is_recorded(
+    said: Any, stored: str, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on PostgreSQL in LATIN1, which Django does not refuse: else the mail would be sent again at every lease."""
+    record = getattr(claims, mark)
+
+    def in_latin(message: Any, *, reply: str, **columns: Any) -> bool:
+        if not reply.isascii():
+            raise DataError("character has no equivalent in encoding LATIN1")
+        return bool(record(message, reply=reply, **columns))
+
+    queue(1)
+    monkeypatch.setattr(claims, mark, in_latin)
+    Scripted.script = [said]
+    deliver_due()
+    assert Message.objects.get().reply == stored
+    assert [attempt.text.isascii() for attempt in Attempt.objects.all()] == [True] * (mark != "mark_sent")
+
+
 def test_a_success_that_cannot_be_noted_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     queue(3)
 

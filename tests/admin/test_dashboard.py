@@ -114,6 +114,12 @@ def test_the_page_says_what_waits_what_was_sent_and_what_comes(admin_client: Cli
         assert words in text
 
 
+def test_events_that_no_worker_has_seen_yet_are_not_denied(admin_client: Client) -> None:
+    assert "no events waiting" in page_of(admin_client)
+    Event.objects.create(topic="order", key="1", subject="New", summary="Order 1")
+    assert "no events waiting" not in page_of(admin_client)
+
+
 def verdict_of(client: Client) -> tuple[str, str]:
     page = page_of(client)
     [mood] = re.findall(r'class="desk-panel desk-(\w+)"', page)

@@ -22,8 +22,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # elsewhere, is for its user alone; SQLite gives its -wal and -shm the mode of the database.
 os.umask(0o077)
 VAR_DIR = BASE_DIR / "var"
-VAR_DIR.mkdir(mode=0o700, exist_ok=True)
-with contextlib.suppress(OSError):  # it belongs to another user: check W007 warns
+STATIC_ROOT = VAR_DIR / "static"
+with contextlib.suppress(OSError):  # read-only, or another user's: not needed with PostgreSQL; check W007 warns
+    VAR_DIR.mkdir(mode=0o700, exist_ok=True)
+    STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns where it is missing
     VAR_DIR.chmod(0o700)
 env.load(BASE_DIR / ".env")
 
@@ -99,8 +101,6 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
-STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns where it is missing
 FILE_UPLOAD_PERMISSIONS = 0o600  # of what collectstatic copies
 WHITENOISE_USE_FINDERS = True  # the admin's files are served without a collectstatic step
 

@@ -33,7 +33,7 @@ def manage(checkout: Path, *words: str, umask: int = 0, **variables: object) -> 
     done = subprocess.run(
         [sys.executable, "manage.py", *words],
         cwd=checkout,
-        env=environment(DATABASE_URL="", **variables),
+        env=environment(**{"DATABASE_URL": "", **variables}),
         capture_output=True,
         text=True,
         check=True,
@@ -70,6 +70,11 @@ def test_a_var_that_was_open_is_closed_at_the_next_start(checkout: Path) -> None
     (checkout / "var").chmod(0o755)
     manage(checkout, "check")
     assert mode(checkout / "var") == 0o700
+
+
+def test_with_a_database_elsewhere_a_var_that_cannot_be_made_is_not_needed(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "var").touch()  # stands in for a folder without permission, which root has everywhere
+    assert "no issues" in manage(checkout, "check", DATABASE_URL=f"sqlite:///{tmp_path / 'elsewhere'}")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -172,6 +173,10 @@ class TestOutbox:
         assert json.loads(run("outbox", "resume", "--json")) == {"relay": "open"}
         assert Relay.current().state == "open"
 
+    def test_a_reason_in_another_encoding_pauses_too(self) -> None:
+        run("outbox", "pause", "--reason", b"\xce\xac".decode("ascii", "surrogateescape"))
+        assert (Relay.current().state, Relay.current().reason) == ("paused", r"\udcce\udcac")
+
     def test_resume_tries_a_held_relay_now(self) -> None:
         Relay.current()
         breaker.report_failure(breaker.Permit(), Decision(outcome=Outcome.HOLD, delay=900), reason="535", diagnosis="")
@@ -329,3 +334,36 @@ class TestRunserver:
             f"To keep mail on this machine and read it at {site.url}inbox/, set MAIL_BACKEND=inbox",
             f"Links in mails lead to FLASKY_URL=http://localhost:1, but the site is on port {site.port}.",
         ]
+
+
+class TestOutput:
+    def test_a_terminal_of_another_encoding_gets_escapes(self) -> None:
+        done = manage("sendtestmail", "--list-services", PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "\\u6388\\u6743\\u7801" in done.stdout
+
+    def test_ctrl_c_ends_it_without_a_traceback(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            watch = subprocess.Popen(
+                [sys.executable, "manage.py", "sendtestmail", "--check"],
+                cwd=ROOT,
+                env=environment(MAIL_SERVER="127.0.0.1", MAIL_PORT=silent.getsockname()[1]),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            silent.settimeout(30)
+            connection, _ = silent.accept()  # it waits for the greeting now
+            watch.send_signal(signal.SIGINT)
+            errors = watch.communicate(timeout=30)[1]
+            connection.close()
+        assert (watch.returncode, errors) == (130, b"")
+
+    def test_a_reader_that_leaves_early_gets_no_traceback(self) -> None:
+        words = [sys.executable, "manage.py", "sendtestmail", "--list-services"]
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "wb") as nobody:
+            done = subprocess.run(
+                words, cwd=ROOT, env=environment(), stdout=nobody, stderr=subprocess.PIPE, check=False
+            )
+        assert (done.returncode, done.stderr) == (1, b"")

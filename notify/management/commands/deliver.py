@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from notify import conf, dispatch
@@ -17,13 +17,14 @@ from notify.delivery import worker
 from notify.dispatch import loop
 from notify.events.digest import notify_due
 from notify.management.database import errors_explained, refuse_old_tables
+from notify.management.printing import PrintingCommand
 from notify.models import Message, Relay
 from notify.smtp.failure import printable
 
 BAR = 30  # characters
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     requires_system_checks = ("notify",)  # the others concern web processes, and take time
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from notify import clock, conf
 from notify.delivery import transport
 from notify.management.database import errors_explained
+from notify.management.printing import PrintingCommand
 from notify.models import OAuthToken
 from notify.oauth import configuration as configurations
 from notify.oauth import grants, registration, sign_in, store, tokens
@@ -25,7 +26,7 @@ from notify.smtp.dial import Deadline
 from notify.smtp.failure import from_exception, one_line
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     requires_system_checks: list[str] = []  # missing settings are reported with what to register
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.models import BigIntegerField
 from django.utils.translation import gettext as _
 
 from notify import conf
 from notify.delivery import breaker
 from notify.management.database import errors_explained
+from notify.management.printing import PrintingCommand
 from notify.models import Message, MessageQuerySet, Relay
 from notify.operations import actions, alerts, channels, status
 from notify.smtp.failure import printable
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
             "Show the outbox, and retry, cancel, resend, pause, resume, probe or purge it; test alerts."
@@ -82,7 +83,7 @@ def _perform(action: str, options: dict[str, Any]) -> dict[str, Any]:
         case "resend":
             return {"resent": len(actions.resend(Message.objects.filter(pk__in=_keys(options["ids"]))))}
         case "pause":
-            breaker.pause(options["reason"])
+            breaker.pause(printable(options["reason"]))
             return {"relay": "paused"}
         case "resume":
             actions.resume()

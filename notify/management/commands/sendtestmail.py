@@ -4,20 +4,21 @@ import json
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.validators import validate_email
 from django.utils.translation import gettext as _
 
 from notify import conf, dispatch
 from notify.delivery import claims
 from notify.management.database import errors_explained
+from notify.management.printing import PrintingCommand
 from notify.operations.self_test import Report, SelfTest, Stage
 from notify.smtp.providers import presets
 
 WAIT_BEYOND_TIMEOUT = 15  # seconds, with --via outbox
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     requires_system_checks: list[str] = []  # mistakes in the configuration are reported as a stage
 
     def add_arguments(self, parser: CommandParser) -> None:

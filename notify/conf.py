@@ -50,11 +50,6 @@ if not TYPE_CHECKING:  # seeing it, mypy would accept any name
         return getattr(settings, name, DEFAULTS[name])
 
 
-# Settings whose default is computed: by the functions below.
-COMPUTED = (
-    *("NOTIFY_TRANSPORT", "NOTIFY_SITE_URL", "NOTIFY_PREVIEW_LANGUAGES"),
-    *("FLASKY_ADMIN", "FLASKY_MAIL_SENDER", "FLASKY_MAIL_SUBJECT_PREFIX"),
-)
 OUTBOX = "notify.outbox.EmailBackend"
 SMTP = "notify.smtp.backend.EmailBackend"
 

@@ -51,7 +51,8 @@ class Channel:
         """Apprise's object for the address; None if Apprise does not understand it or is not installed."""
         if not is_installed():
             return None
-        _mask_logs()
+        for name in ("apprise", "urllib3.connectionpool", "urllib3.util.retry"):
+            logging.getLogger(name).addFilter(_mask)  # once: it is the same one
         return import_module("apprise").Apprise.instantiate(str(self.url), suppress_exceptions=True)
 
     @property
@@ -128,20 +129,10 @@ def secrets() -> list[str]:
     return list(dict.fromkeys(part for url in urls for part in _parts(url)))
 
 
-class Mask(logging.Filter):
-    """Redacts our addresses in what libraries log at their lower levels."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = hush(record.getMessage(), secrets()), ()
-        return True
-
-
-_mask = Mask()
-
-
-def _mask_logs() -> None:
-    for name in ("apprise", "urllib3.connectionpool", "urllib3.util.retry"):
-        logging.getLogger(name).addFilter(_mask)  # once: it is the same one
+def _mask(record: logging.LogRecord) -> bool:
+    """A filter that redacts our addresses in what libraries log at their lower levels."""
+    record.msg, record.args = hush(record.getMessage(), secrets()), ()
+    return True
 
 
 def _parts(url: str) -> Iterator[str]:

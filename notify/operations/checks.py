@@ -124,7 +124,7 @@ def _oauth_problems(options: dict[str, Any]) -> Problems:
 def _sender_problems(options: dict[str, Any]) -> Problems:
     provider = presets.find(host=options.get("host") or "")
     sender, login = parseaddr(conf.sender())[1], options.get("username") or ""
-    if provider and provider.sender_is_login and login and sender.lower() != login.lower():
+    if provider and provider.sender == "login" and login and sender.lower() != login.lower():
         yield Error(
             _("FLASKY_MAIL_SENDER is %(sender)s, but %(host)s accepts mail only from the account that logs in.")
             % {"sender": sender, "host": provider.host},

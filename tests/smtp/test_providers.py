@@ -133,7 +133,7 @@ def test_the_login_is_the_sender_where_that_is_the_rule(service: str, username: 
 def test_some_take_no_other_sender_than_the_login(name: str) -> None:
     found = presets.find(service=name)
     assert found
-    assert found.sender_is_login
+    assert found.sender == "login"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)

@@ -87,11 +87,6 @@ class Provider:
     def mode(self) -> str:
         return self.ports[self.port]
 
-    @property
-    def sender_is_login(self) -> bool:
-        """Whether only the address that logs in is accepted as the sender."""
-        return self.sender == "login"
-
     def mode_of(self, port: int) -> str:
         return self.ports.get(port) or MODES.get(port) or ("starttls" if self.mode == "tls" else self.mode)
 

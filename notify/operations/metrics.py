@@ -8,7 +8,6 @@ Queued and failed messages are counted in the table of messages. Labels `cause` 
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
@@ -25,7 +24,6 @@ from notify.delivery import counts
 from notify.models import Message, Outcome, Relay
 from notify.operations.status import Status
 
-VIEW = "notify.view_relay"
 State = Message.State
 
 
@@ -44,7 +42,9 @@ def metrics(request: HttpRequest) -> HttpResponse:
     try:
         if may_see_relay(request):
             return HttpResponse(generate_latest(Outbox()), content_type=CONTENT_TYPE_PLAIN_0_0_4)
-        if "Authorization" not in request.headers and (user := _user(request)) and user.is_authenticated:
+        # A project without AuthenticationMiddleware has no users, here and below.
+        user = getattr(request, "user", None)
+        if "Authorization" not in request.headers and user and user.is_authenticated:
             return HttpResponse(status=403)
         return HttpResponse(status=401, headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
     except (DatabaseError, InterfaceError) as error:
@@ -63,13 +63,8 @@ def may_see_relay(request: HttpRequest) -> bool:
     """Whether the request has the token, or comes from staff who may see the relay. Raises DatabaseError."""
     if "Authorization" in request.headers:  # a session does not make up for a wrong token, which would go unnoticed
         return has_token(request)
-    user = _user(request)
-    return bool(user and user.is_active and getattr(user, "is_staff", False) and user.has_perm(VIEW))
-
-
-def _user(request: HttpRequest) -> Any:
-    """None in a project without AuthenticationMiddleware."""
-    return getattr(request, "user", None)
+    user = getattr(request, "user", None)
+    return bool(user and user.is_active and getattr(user, "is_staff", False) and user.has_perm("notify.view_relay"))
 
 
 def _queue(status: Status) -> Iterator[Metric]:

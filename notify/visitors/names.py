@@ -10,8 +10,7 @@ MAX_LENGTH = 64  # characters, after folding
 MAX_TYPED = 16 * MAX_LENGTH  # characters, before folding, which takes quadratic time for marks
 MAX_MARKS = 4  # combining marks in a row; no living script needs more
 
-_LINE_BREAKS_AND_CONTROLS = r"\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029"
-_BLANKS = re.compile(rf"[^\S{_LINE_BREAKS_AND_CONTROLS}]+")
+_BLANKS = re.compile(r"[^\S\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]+")  # not line breaks and other controls
 
 # Invisible: controls, bidi and format characters, surrogates, private use, unassigned, line separators …
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -49,7 +48,7 @@ def validate(name: str) -> None:
         raise ValidationError(_("Please type a name."), code="required")
     if len(name) > MAX_LENGTH:
         raise _too_long()
-    if any(_is_unseen(character) for character in name):
+    if any(each in _BLANK or (_category(each) in _UNSEEN and each not in _JOINERS) for each in name):
         raise ValidationError(
             _("That name contains characters that cannot be displayed. Please type it with letters."), code="forbidden"
         )
@@ -82,10 +81,6 @@ def _category(character: str) -> str:
     if category == "Cn" and 0x20000 <= ord(character) < 0x3FFFE and ord(character) & 0xFFFE != 0xFFFE:
         return "Lo"
     return category
-
-
-def _is_unseen(character: str) -> bool:
-    return character in _BLANK or (_category(character) in _UNSEEN and character not in _JOINERS)
 
 
 def _marks_belong(name: str) -> bool:

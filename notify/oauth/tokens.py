@@ -78,7 +78,12 @@ class Tokens:
             time.sleep(min(_POLL, left))
         try:
             used = store.refresh_token(row, self._configuration)
-            answer = self._asked(used, deadline)
+            if used:
+                answer = grants.by_refresh_token(self._configuration, used, deadline)
+            elif self._configuration.app_alone:
+                answer = grants.by_client_credentials(self._configuration, deadline)
+            else:
+                raise TokenRefused("no refresh token: sign in once with manage.py mailauth")
         except (TokenRefused, TokenUnavailable) as error:
             store.failed(row, claim, str(error))
             if isinstance(error, TokenUnavailable) and stored and stored.token != refused:
@@ -100,13 +105,6 @@ class Tokens:
         if save := _unsaved.get(self._configuration.key):
             save()
             del _unsaved[self._configuration.key]
-
-    def _asked(self, refresh_token: Secret, deadline: Deadline) -> Answer:
-        if refresh_token:
-            return grants.by_refresh_token(self._configuration, refresh_token, deadline)
-        if self._configuration.app_alone:
-            return grants.by_client_credentials(self._configuration, deadline)
-        raise TokenRefused("no refresh token: sign in once with manage.py mailauth")
 
 
 def require_packages() -> None:

@@ -64,7 +64,9 @@ class Command(PrintingCommand):
         if options["json"]:
             self.stdout.write(json.dumps(answer, default=str))
         elif action == "alert":
-            self.stdout.write("\n".join(_alert_lines(**answer)))
+            self.stdout.write(printable(_("alerts are sent to  %s") % ", ".join(answer["to"])))
+            last = answer["last_alert"]
+            self.stdout.write("\n".join(status.alert_lines(last)) if last else _("last alert  none yet"))
         elif action == "status":
             self.stdout.write("\n".join(status.lines(answer)))
         else:
@@ -125,8 +127,3 @@ def _alert(test: bool) -> dict[str, Any]:
     if test:
         alerts.test()
     return {"to": [channel.name for channel in chosen], "last_alert": status.alert_facts(status.Status().last_alert)}
-
-
-def _alert_lines(to: Sequence[str], last_alert: dict[str, Any] | None) -> list[str]:
-    found = [printable(_("alerts are sent to  %s") % ", ".join(to))]
-    return found + (status.alert_lines(last_alert) if last_alert else [_("last alert  none yet")])

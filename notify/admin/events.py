@@ -40,9 +40,6 @@ class EventAdmin(WrittenByMachine):
         report = [Field(request, _("report"), report_of)] if request.user.has_perm(OPERATE) else []
         return [*facts, *mails, *failed, *report]
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
-        return self.get_fields(request, obj)
-
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "next_digests": digest.next_digests()})
 

@@ -156,12 +156,10 @@ def is_sensitive(message: EmailMessage) -> bool:
     chosen = conf.NOTIFY_SENSITIVE
     if callable(chosen):
         return bool(chosen(message))
-    bodies = [message.body, *(part[0] for part in getattr(message, "alternatives", []))]
-    return chosen == "all" or any(_has_token(str(body)) for body in bodies)
-
-
-def _has_token(text: str) -> bool:
-    return bool(_RESET_TOKEN.search(text)) or any(_is_token(link) for link in _LINK.findall(text))
+    texts = [str(message.body), *(str(part[0]) for part in getattr(message, "alternatives", []))]
+    return chosen == "all" or any(
+        _RESET_TOKEN.search(text) or any(_is_token(link) for link in _LINK.findall(text)) for text in texts
+    )
 
 
 def _is_token(link: str) -> bool:

@@ -22,8 +22,6 @@ from notify.admin import audit, rows
 from notify.models import Message, MessageQuerySet
 from notify.operations import actions
 
-RESENT_AT_ONCE = 1000  # one transaction; to send more, repeat the action
-
 
 @dataclass(frozen=True)
 class Verb:
@@ -71,7 +69,7 @@ RESEND = Verb(
     MessageQuerySet.finished,
     lambda messages: len(actions.resend(messages)),
     asks_alone=True,
-    limit=RESENT_AT_ONCE,
+    limit=1000,  # one transaction; to send more, repeat the action
 )
 VERBS = {verb.name: verb for verb in (RETRY, CANCEL, RESEND)}
 

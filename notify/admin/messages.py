@@ -34,7 +34,6 @@ class MessageAdmin(WrittenByMachine):
     }
     search_fields = ["recipient", "subject", "message_id"]
     search_help_text = gettext_lazy("Words of the subject or the recipient, or a whole Message-ID.")
-    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     actions = admin_actions()

@@ -179,19 +179,15 @@ def _refresh_token(row: OAuthToken, configuration: Configuration) -> str:
         token = store.refresh_token(row, configuration)
     except TokenRefused:
         return _("stored, but encrypted with another key")
+    if not token and configuration.app_alone:
+        return _("none; not needed, because the app signs in alone")
     if not token:
-        return (
-            _("none; not needed, because the app signs in alone")
-            if configuration.app_alone
-            else _("none: run manage.py mailauth")
-        )
+        return _("none: run manage.py mailauth")
     if token == configuration.refresh_token:
         return _("from MAIL_OAUTH_REFRESH_TOKEN")
-    return (
-        _("stored, until %s") % clock.shown(row.refresh_expires_at)
-        if row.refresh_expires_at
-        else _("stored; expiry not known")
-    )
+    if row.refresh_expires_at:
+        return _("stored, until %s") % clock.shown(row.refresh_expires_at)
+    return _("stored; expiry not known")
 
 
 def _until(moment: datetime | None) -> str:

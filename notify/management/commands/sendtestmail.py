@@ -12,7 +12,7 @@ from notify import conf, dispatch
 from notify.delivery import claims
 from notify.management.database import errors_explained
 from notify.management.printing import PrintingCommand
-from notify.operations.self_test import Report, SelfTest, Stage
+from notify.operations.self_test import SelfTest, Stage
 from notify.smtp.providers import presets
 
 WAIT_BEYOND_TIMEOUT = 15  # seconds, with --via outbox
@@ -34,7 +34,7 @@ class Command(PrintingCommand):
         parser.add_argument("--list-services", action="store_true", help=_("list the presets for MAIL_SERVICE"))
 
     def handle(
-        self, *args: Any, addresses: list[str], check: bool, via: str, json: bool, list_services: bool, **options: Any
+        self, *args: Any, addresses: list[str], check: bool, via: str, list_services: bool, **options: Any
     ) -> None:
         if list_services:
             self.stdout.write("\n".join(presets.lines()))
@@ -43,14 +43,20 @@ class Command(PrintingCommand):
             raise CommandError(
                 _("--check cannot be combined with --via outbox, because it sends nothing"), returncode=2
             )
-        self_test = SelfTest(self._recipients(addresses), (lambda stage: None) if json else self._tell)
+        self_test = SelfTest(self._recipients(addresses), (lambda stage: None) if options["json"] else self._tell)
         if via == "direct":
             report = self_test.direct(check_only=check)
         else:
             dispatch.disable()
             with errors_explained():
                 report = self_test.via_outbox(claims.attempt_seconds() + WAIT_BEYOND_TIMEOUT)
-        self._conclude(report, as_json=json)
+        if options["json"]:
+            self.stdout.write(json.dumps(report.as_json()))
+        else:
+            for line in report.explanations():
+                self.stdout.write(line)
+        if report.exit_code:
+            raise SystemExit(report.exit_code)
 
     def _recipients(self, addresses: list[str]) -> list[str]:
         recipients = addresses or conf.admins()
@@ -67,12 +73,3 @@ class Command(PrintingCommand):
         style = {"PASS": self.style.SUCCESS, "WARN": self.style.WARNING, "FAIL": self.style.ERROR}.get(stage.status)
         self.stdout.write(style(str(stage)) if style else str(stage))
         self.stdout.flush()
-
-    def _conclude(self, report: Report, *, as_json: bool) -> None:
-        if as_json:
-            self.stdout.write(json.dumps(report.as_json()))
-        else:
-            for line in report.explanations():
-                self.stdout.write(line)
-        if report.exit_code:
-            raise SystemExit(report.exit_code)

@@ -3,6 +3,7 @@
 Both are secrets. Only the service is shown, and the host where it is a real one.
 """
 
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -53,7 +54,11 @@ class Channel:
             return None
         for name in ("apprise", "urllib3.connectionpool", "urllib3.util.retry"):
             logging.getLogger(name).addFilter(_mask)  # once: it is the same one
-        return import_module("apprise").Apprise.instantiate(str(self.url), suppress_exceptions=True)
+        apprise = import_module("apprise")
+        # Else it sends from a pool of threads, which takes nothing any more once the main thread of a command is over;
+        # `_within` bounds the time.
+        asset = apprise.AppriseAsset(async_mode=False, service_timeout=0)
+        return apprise.Apprise.instantiate(str(self.url), asset=asset, suppress_exceptions=True)
 
     @property
     def is_understood(self) -> bool:
@@ -179,11 +184,13 @@ def _within(seconds: float, calls: Mapping[str, Callable[[], str]]) -> dict[str,
             found[key] = f"{type(error).__name__}: {error}"
 
     threads = [threading.Thread(target=run, args=each, name="alert", daemon=True) for each in calls.items()]
-    for thread in threads:
-        thread.start()
     until = time.monotonic() + seconds
+    with contextlib.suppress(RuntimeError):  # there is no room for a thread: no answer
+        for thread in threads:
+            thread.start()
     for thread in threads:
-        thread.join(max(until - time.monotonic(), 0))
+        if thread.ident:
+            thread.join(max(until - time.monotonic(), 0))
     late = _("No answer within %d s.") % seconds
     hidden = secrets()
     return {key: hush(printable(found.get(key, late)), hidden)[:SAID_LENGTH] for key in calls}

@@ -161,6 +161,7 @@ def test_an_operator_is_told_the_truth_from_the_first_refusal_to_the_repair(
         answered(page, say["sent"], "success")
         answered(page, "250 2.0.0 Ok: queued as 1", "success")
         page.locator(".desk-tiles a").first.click()  # to the messages that wait
+        page.wait_for_load_state()  # then Django's script unchecks nothing any more
         page.locator("#action-toggle").check()
         page.locator("select[name=action]").select_option("retry")
         page.locator(".actions button[name=index]").click()

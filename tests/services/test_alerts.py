@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from notify.operations import channels
 from tests.faults.outbox import create_postgresql, drop_postgresql, migrate
 from tests.receivers import Receiver
 from tests.relays import Relay
-from tests.site import Browser, Site
+from tests.site import Browser, Site, manage
 from tests.waiting import until
 
 TOKEN = "abcdefghijklmnopqrstuvwxyz"
@@ -74,6 +75,35 @@ def test_services_that_do_not_answer_cost_the_deadline_once(
     said = channels.send(chosen, "Title", "Text", kind="failure")
     assert time.monotonic() - begun < 4
     assert set(said.values()) == {"No answer within 2 s."}
+
+
+LATE = """import threading, time
+from notify.operations import channels
+
+def send():
+    threading.main_thread().join()
+    time.sleep(0.5)  # what Python does at its end comes before it waits for threads such as this one
+    print(channels.send(channels.configured(), "Title", "Text", kind="failure"))
+
+threading.Thread(target=send).start()"""
+
+
+def test_a_command_whose_main_thread_is_over_still_reports(receiver: Receiver) -> None:
+    done = manage("shell", "-v0", "-c", LATE, NOTIFY_ALERT_URLS=addresses(receiver), NOTIFY_DISPATCH="worker")
+    assert re.fullmatch(r"\{('\w+': '', ){2}'\w+': ''\}\n", done.stdout), done
+    assert len(receiver.requests) == 3
+
+
+def test_where_there_is_no_room_for_a_thread_there_is_no_answer(
+    receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    settings.NOTIFY_ALERT_URLS = addresses(receiver)
+    chosen = channels.configured()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert set(channels.send(chosen, "Title", "Text", kind="failure").values()) == {"No answer within 20 s."}
 
 
 @pytest.mark.django_db

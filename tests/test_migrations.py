@@ -3,16 +3,19 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.faults.outbox import Outbox, create_postgresql, drop_postgresql
 from tests.relays import Relay
 from tests.samples import PEOPLE
 from tests.site import manage
+from tests.waiting import until
 
 EVERY_BYTE = bytes(range(256))
 BODIES = [
@@ -238,6 +241,26 @@ def test_a_database_of_the_first_version_keeps_every_row_and_sends_each_mail_onc
     assert outbox.sql("SELECT max(id) - count(*) FROM notify_body") == [(0,)]
     [[left]] = outbox.sql("SELECT count(*) FROM notify_event WHERE message_id = '' AND key <> 'told 1'")
     assert left == 0
+
+
+@pytest.mark.slow
+def test_a_message_that_the_old_version_stores_during_the_migration_is_kept(outbox: Outbox) -> None:
+    if not outbox.is_postgresql:
+        pytest.skip("a migration on SQLite is alone")
+    migrate(outbox, "notify", "0003")
+    row = {"message_id": "<late@example.com>", "sender": "", "recipient": "", "subject": "", "mime": b"late"}
+    row |= {"state": "queued", "attempts": 0, "claim": "", "reply": "", "diagnosis": "", "uncertain": False}
+    row |= dict.fromkeys(["created_at", "due_at", "expires_at"], datetime.now(UTC))
+    with ThreadPoolExecutor(1) as background:
+        with psycopg.connect(outbox.url) as old:
+            names, marks = ", ".join(row), ", ".join(["%s"] * len(row))
+            old.execute(f"INSERT INTO notify_message ({names}) VALUES ({marks})".encode(), list(row.values()))
+            migrating = background.submit(migrate, outbox)
+            waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'notify_message'::regclass"
+            until(lambda: outbox.sql(waits) or migrating.done())
+        migrating.result()
+    stored = "SELECT message_id, mime FROM notify_message JOIN notify_body ON notify_body.id = body_id"
+    assert [(key, bytes(mime)) for key, mime in outbox.sql(stored)] == [("<late@example.com>", b"late")]
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ def move_late_bodies(apps, schema_editor):
     """Those of messages that a process of the old version stored since 0003, which ids of bodies may have overtaken."""
     connection = schema_editor.connection
     with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":  # such a process may still be storing; a migration on SQLite is alone
+            cursor.execute("LOCK TABLE notify_message IN ACCESS EXCLUSIVE MODE")
         cursor.execute("SELECT id FROM notify_message WHERE body_id IS NULL ORDER BY id")
         for (message,) in cursor.fetchall():
             cursor.execute("INSERT INTO notify_body (mime) SELECT mime FROM notify_message WHERE id = %s", [message])

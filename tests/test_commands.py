@@ -362,8 +362,8 @@ class TestOutput:
         words = [sys.executable, "manage.py", "sendtestmail", "--list-services"]
         read, write = os.pipe()
         os.close(read)
-        with os.fdopen(write, "wb") as nobody:
+        with os.fdopen(write, "wb") as closed:
             done = subprocess.run(
-                words, cwd=ROOT, env=environment(), stdout=nobody, stderr=subprocess.PIPE, check=False
+                words, cwd=ROOT, env=environment(), stdout=closed, stderr=subprocess.PIPE, check=False
             )
         assert (done.returncode, done.stderr) == (1, b"")

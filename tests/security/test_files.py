@@ -73,7 +73,7 @@ def test_a_var_that_was_open_is_closed_at_the_next_start(checkout: Path) -> None
 
 
 def test_with_a_database_elsewhere_a_var_that_cannot_be_made_is_not_needed(checkout: Path, tmp_path: Path) -> None:
-    (checkout / "var").touch()  # stands in for a folder without permission, which root has everywhere
+    (checkout / "var").touch()  # a file: a folder without permissions would not stop root
     assert "no issues" in manage(checkout, "check", DATABASE_URL=f"sqlite:///{tmp_path / 'elsewhere'}")
 
 
